@@ -1,0 +1,51 @@
+"""Every piece of thread-local state of linen-core, in one place.
+
+Module code runs inside *frames*: while a method of a bound module runs, that module is on the
+**module stack** of the thread, so that a submodule constructed in the method finds its parent.
+Around methods there may be **interceptors**, functions that see each call before it happens.
+Whether method calls open a `jax.named_scope` is decided by **named calls**.
+
+Threads do not see each other's state: two threads may apply one module at the same time.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+class _Context(threading.local):
+    """The state of one thread."""
+
+    def __init__(self) -> None:
+        """Start with nothing on the stacks."""
+        # The innermost entry is the module whose method runs now; None means "no parent".
+        self.modules: list[Any] = [None]
+        # Outermost first. A tuple, so that a call can iterate while others are pushed.
+        self.interceptors: tuple[Callable[..., Any], ...] = ()
+        # The path of keys that a state dict walk is at, for its error messages.
+        self.state_dict_path: list[str] = []
+
+
+context = _Context()
+
+
+@contextlib.contextmanager
+def no_current_module() -> Iterator[None]:
+    """Construct modules as if no method were running: they get no parent."""
+    context.modules.append(None)
+    try:
+        yield
+    finally:
+        context.modules.pop()
+
+
+@contextlib.contextmanager
+def intercepting(interceptor: Callable[..., Any]) -> Iterator[None]:
+    """Call `interceptor` around every method of every module, inside those already there."""
+    before = context.interceptors
+    context.interceptors = (*before, interceptor)
+    try:
+        yield
+    finally:
+        context.interceptors = before

@@ -1,0 +1,120 @@
+"""The life of a module: constructed, owned by a parent or a scope, set up, called.
+
+* **Constructed**: the dataclass fields are there. A module constructed while a method of another
+  module runs has that module as its parent; otherwise it stands alone.
+* **Attached**: it has a scope. A submodule is attached by its parent under a name; a top-level
+  module is attached when `init`, `apply` or `bind` construct a copy of it over a root scope.
+  Submodules among its fields are adopted at once, so that names do not depend on who runs first.
+* **Set up**: `setup` has run. This happens once, on first need: a method call or a look-up of an
+  attribute that is not there yet.
+
+Names come from the attribute that a submodule is assigned to in `setup`, or, in a `@compact`
+method, from its class and a number.
+"""
+
+from typing import Any
+
+from linen_core._context import context
+from linen_core._module.fields import UNSPECIFIED, ModuleBase, state_of
+from linen_core._module.sharing import adopt_fields
+from linen_core._scope import Scope
+from linen_core.errors import AssignSubModuleError, InvalidInstanceModuleError
+
+
+class ModuleState:
+    """What a module remembers of its own life."""
+
+    __slots__ = (
+        "autoname_counts",
+        "children",
+        "compact_depth",
+        "in_setup",
+        "is_frozen",
+        "needs_setup",
+        "origin",
+    )
+
+    def __init__(self) -> None:
+        self.is_frozen = False
+        self.needs_setup = False
+        self.in_setup = False
+        self.compact_depth = 0
+        self.autoname_counts: dict[str, int] = {}
+        self.children: dict[str, Any] = {}
+        # The module that this one is a bound copy of.
+        self.origin: Any = None
+
+    @property
+    def may_create(self) -> bool:
+        """Whether submodules and variables may be made now."""
+        return self.in_setup or self.compact_depth > 0
+
+
+def begin(module: Any) -> None:
+    """Find the parent of a module that was just constructed, and attach it where possible."""
+    state = module.__dict__["_state"] = ModuleState()
+    parent = module.parent
+    if parent is UNSPECIFIED:
+        parent = module.parent = context.modules[-1]
+    if isinstance(parent, Scope):
+        attach(module, parent)
+    elif parent is not None:
+        if not isinstance(parent, ModuleBase):
+            raise InvalidInstanceModuleError("parent=")
+        _begin_submodule(module, parent)
+    state.is_frozen = True
+
+
+def _begin_submodule(module: Any, parent: Any) -> None:
+    state = state_of(parent)
+    if parent.scope is None or not state.may_create:
+        path = parent.scope.debug_path if parent.scope is not None else ()
+        raise AssignSubModuleError(type(module).__name__, path, type(parent).__name__)
+    if module.name is None:
+        if state.compact_depth == 0:
+            return  # in setup: the attribute that it is assigned to will name it
+        module.__dict__["name"] = _automatic_name(state, type(module).__name__)
+    attach_to_parent(module, parent)
+
+
+def _automatic_name(state: ModuleState, class_name: str) -> str:
+    count = state.autoname_counts.get(class_name, 0)
+    state.autoname_counts[class_name] = count + 1
+    return f"{class_name}_{count}"
+
+
+def attach_to_parent(module: Any, parent: Any) -> None:
+    """Give a named submodule its place below its parent.
+
+    Raises:
+        NameInUseError: something else has the name.
+    """
+    parent._state.children[module.name] = module
+    attach(module, parent.scope.push(module.name))
+
+
+def attach(module: Any, scope: Scope) -> None:
+    """Give a module its scope."""
+    module.__dict__["scope"] = scope
+    scope.owner = type(module).__name__
+    module._state.needs_setup = True
+    adopt_fields(module)
+
+
+def set_up(module: Any) -> None:
+    """Run `setup`, once."""
+    state = module._state
+    state.needs_setup = False
+    state.in_setup = True
+    reservations = module.scope.reservations()
+    context.modules.append(module)
+    try:
+        module.setup()
+    except BaseException:
+        # What went wrong once goes wrong again: the next use shows the same error.
+        state.needs_setup = True
+        module.scope.restore_reservations(reservations)
+        raise
+    finally:
+        context.modules.pop()
+        state.in_setup = False

@@ -1,0 +1,481 @@
+"""Scopes: the place in a tree of variables that a piece of model code works at.
+
+A *variable* has a *collection* ("params", "batch_stats"), a path and a name. All variables of a
+model are one nested dict: collection, then the path's parts, then the name. A **scope** is a path
+in that dict together with random streams. `push` descends by one part. The scope that has no
+parent is the **root**; it belongs to one `init`, `apply` or `bind` and holds what is common to the
+whole tree of scopes:
+
+* the variables: the caller's dicts for collections that are immutable (never copied, never
+  changed), copies of the dicts, not of the arrays, for those that are mutable,
+* the **mutable** filter and the **flags** (such as "initializing"),
+* the JAX trace in which it was bound: variables may only change in that same trace,
+* whether it is still valid: `init` and `apply` invalidate their scopes when they end.
+
+Within one scope a name can be **reserved** once for a submodule, or once in each collection for a
+variable, so that two things never share a place by accident.
+"""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import jax
+
+from linen_core import _parameter
+from linen_core._dicts import copy_dicts
+from linen_core._filters import CollectionFilter
+from linen_core._meta import unbox as unboxed
+from linen_core._place import Place
+from linen_core._rngs import Rng, Rngs, as_streams
+from linen_core._streams import Streams
+from linen_core._tree import Tree
+from linen_core._variable import Variable
+from linen_core.errors import (
+    NameInUseError,
+    ScopeCollectionNotFound,
+    ScopeParamNotFoundError,
+    ScopeVariableNotFoundError,
+)
+
+T = TypeVar("T")
+
+_MISSING: Any = object()
+
+
+class Scope(Place):
+    """A path in a tree of variables, with random streams.
+
+    Users get scopes from `init`, `apply` and `bind` and from `push`.
+
+    Args:
+        variables: a dict from collections to nested dicts of values.
+        rngs: a dict from stream names to keys, or one key for the stream "params".
+        name: the last part of the path, None for a root.
+        mutable: a filter of the collections that can be changed.
+        parent: the scope around this one; None makes a root.
+        path: the path, as names.
+        debug_path: the path that messages show, if it is another.
+        flags: facts that code in any scope of the tree can ask for.
+
+    Raises:
+        InvalidRngError: something in `rngs` is not a single key.
+
+    Example:
+        >>> import jax
+        >>> from linen_core import init
+        >>> def dense(scope, x, features):
+        ...     kernel = scope.param("kernel", jax.nn.initializers.ones, (x.shape[-1], features))
+        ...     return x @ kernel
+        >>> def model(scope, x):
+        ...     return scope.child(dense, "out")(x, 3)
+        >>> y, variables = init(model)(jax.random.key(0), jax.numpy.ones(2))
+        >>> variables["params"]["out"]["kernel"].shape
+        (2, 3)
+    """
+
+    __slots__ = ("__weakref__", "_reservations", "_streams", "owner")
+
+    def __init__(
+        self,
+        variables: Mapping[str, Any],
+        rngs: Rngs | None = None,
+        name: str | None = None,
+        mutable: CollectionFilter = False,
+        parent: "Scope | None" = None,
+        path: tuple[str, ...] = (),
+        debug_path: tuple[str, ...] = (),
+        flags: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.parent = parent
+        self.path = path
+        self.debug_path = debug_path or path
+        self.owner = "function"
+        self._reservations: dict[str, set[str | None]] = {}
+        if parent is not None:
+            self._tree = parent._tree
+            self._streams = parent._streams.below(str(name))
+            self._collections = dict(variables)
+        else:
+            self._tree = Tree(mutable, flags or {})
+            self._streams = Streams({})
+            self._collections = {
+                col: copy_dicts(tree) if self.is_mutable_collection(col) else tree
+                for col, tree in variables.items()
+            }
+        if rngs is not None:
+            self._streams = Streams(as_streams(rngs, "rngs"))
+
+    # The tree of scopes.
+
+    @property
+    def root(self) -> "Scope":
+        """The outermost scope of the tree."""
+        scope: Any = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
+
+    @property
+    def path_text(self) -> str:
+        """The path as one string, "/" for a root."""
+        return "/" + "/".join(self.debug_path)
+
+    @property
+    def mutable(self) -> CollectionFilter:
+        """The filter of the collections that can be changed."""
+        return self._tree.mutable
+
+    @property
+    def flags(self) -> Mapping[str, Any]:
+        """The facts that were given to `init`, `apply` or `bind`."""
+        return self._tree.flags
+
+    @property
+    def invalid(self) -> bool:
+        """Whether the `init` or `apply` that the scope belongs to has ended."""
+        return not self._tree.is_valid
+
+    def invalidate(self) -> None:
+        """Make every further use of the scopes of this tree an error."""
+        self._tree.is_valid = False
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator["Scope"]:
+        """Invalidate the tree at the end of a `with` block.
+
+        Yields:
+            This scope.
+        """
+        try:
+            yield self
+        finally:
+            self.invalidate()
+
+    @property
+    def adopted(self) -> WeakValueDictionary[int, Any]:
+        """The copies, in this tree, of modules that came from outside, by the originals' ids."""
+        return self._tree.adopted
+
+    def is_same_tree(self, other: "Scope") -> bool:
+        """Say whether another scope belongs to the same `init`, `apply` or `bind`.
+
+        Args:
+            other: a scope.
+
+        Returns:
+            True if the two have a common root.
+        """
+        return self._tree is other._tree
+
+    def push(self, name: str | None = None, prefix: str = "", reuse: bool = False) -> "Scope":
+        """Make the scope of a submodule.
+
+        Args:
+            name: the part to append to the path; None takes the first free `prefix` + number.
+            prefix: what automatic names begin with.
+            reuse: whether the name may have been reserved before.
+
+        Returns:
+            A new scope.
+
+        Raises:
+            NameInUseError: the name is reserved.
+            InvalidScopeError: the scope's `init` or `apply` has ended.
+        """
+        self._check_valid()
+        if name is None:
+            name = self.default_name(prefix)
+        if not reuse:
+            self._reserve(name, None, "submodule")
+        child = Scope({}, name=name, parent=self, path=(*self.path, name))
+        if self.debug_path != self.path:
+            child.debug_path = (*self.debug_path, name)
+        return child
+
+    def child(
+        self,
+        fn: Callable[..., Any],
+        name: str | None = None,
+        prefix: str | None = None,
+        named_call: bool = True,
+        **partial_kwargs: Any,
+    ) -> Callable[..., Any]:
+        """Give a function its own scope below this one.
+
+        Args:
+            fn: a function whose first argument is a scope.
+            name: the name of the scope; None takes the first free `prefix` + number.
+            prefix: what automatic names begin with; by default the function's name and "_".
+            named_call: whether calls open a `jax.named_scope` of that name.
+            **partial_kwargs: keyword arguments to pass in every call.
+
+        Returns:
+            A function of the remaining arguments. Calls of it share their variables.
+
+        Raises:
+            NameInUseError: the name is reserved.
+            InvalidScopeError: the scope's `init` or `apply` has ended.
+        """
+        if name is None and prefix is None:
+            prefix = f"{getattr(fn, '__name__', type(fn).__name__)}_"
+        scope = self.push(name, prefix or "")
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            context = jax.named_scope(str(scope.name)) if named_call else contextlib.nullcontext()
+            with context:
+                return fn(scope.rewound(), *args, **partial_kwargs, **kwargs)
+
+        return call
+
+    def rewound(self, rewind_rngs: bool = False) -> "Scope":
+        """Make a scope at the same place in which no name is reserved yet.
+
+        Args:
+            rewind_rngs: whether draws also start again, with the same keys.
+
+        Returns:
+            A new scope that shares the variables with this one.
+
+        Raises:
+            InvalidScopeError: the scope's `init` or `apply` has ended.
+        """
+        self._check_valid()
+        scope = copy.copy(self)
+        scope._reservations = {}
+        if rewind_rngs:
+            scope._streams = self._streams.rewound()
+        return scope
+
+    # Names.
+
+    def name_reserved(self, name: str, col: str | None = None) -> bool:
+        """Say whether a name is taken.
+
+        Args:
+            name: the name.
+            col: the collection that it is for; None asks for a submodule.
+
+        Returns:
+            True if a submodule has the name, or a variable of the collection (of any collection,
+            if `col` is None).
+        """
+        cols = self._reservations.get(name)
+        if not cols:
+            return False
+        return col is None or col in cols or None in cols
+
+    def reserve(self, name: str, col: str | None = None) -> None:
+        """Take a name.
+
+        Args:
+            name: the name.
+            col: the collection that it is for; None takes it for a submodule.
+
+        Raises:
+            NameInUseError: the name is taken.
+        """
+        kind = "submodule" if col is None else "param" if col == "params" else "variable"
+        self._reserve(name, col, kind)
+
+    def _reserve(self, name: str, col: str | None, kind: str) -> None:
+        if self.name_reserved(name, col):
+            raise NameInUseError(kind, name, self.debug_path, self.owner)
+        self._reservations.setdefault(name, set()).add(col)
+
+    def reservations(self) -> dict[str, set[str | None]]:
+        """Give the reserved names, to be handed to `restore_reservations` later.
+
+        Returns:
+            A dict from names to the collections that they are reserved in, None for a submodule.
+        """
+        return {name: set(cols) for name, cols in self._reservations.items()}
+
+    def restore_reservations(self, reservations: dict[str, set[str | None]]) -> None:
+        """Free every name that is not in `reservations`.
+
+        Args:
+            reservations: what `reservations` returned earlier.
+        """
+        self._reservations = reservations
+
+    def default_name(self, prefix: str) -> str:
+        """Give the first name that is not reserved.
+
+        Args:
+            prefix: what the name begins with.
+
+        Returns:
+            The prefix and a number.
+        """
+        number = 0
+        while f"{prefix}{number}" in self._reservations:
+            number += 1
+        return f"{prefix}{number}"
+
+    # Random streams.
+
+    @property
+    def rngs(self) -> Mapping[str, Rng]:
+        """The random streams at this place, as keys or lazy keys."""
+        return self._streams.keys
+
+    def has_rng(self, name: str) -> bool:
+        """Say whether a random stream was given.
+
+        Args:
+            name: the name of the stream.
+
+        Returns:
+            True if there is a stream of that name.
+        """
+        return name in self._streams.keys
+
+    def make_rng(self, name: str = "params") -> jax.Array:
+        """Draw a key from a random stream. Every draw gives another key.
+
+        A stream that was not given falls back to the stream "params".
+
+        Args:
+            name: the name of the stream.
+
+        Returns:
+            A key of the kind that was given to `init` or `apply`.
+
+        Raises:
+            InvalidRngError: neither this stream nor "params" was given.
+            InvalidScopeError: the scope's `init` or `apply` has ended.
+
+        Warns:
+            UserWarning: the name is a typing error away from a stream that was given, or the
+                draw happens inside a raw JAX transformation, where all iterations get one key.
+        """
+        self._check_valid()
+        return self._streams.draw(name, self._tree, self.debug_path)
+
+    # Variables.
+
+    def variable(
+        self,
+        col: str,
+        name: str,
+        init_fn: Callable[..., T] | None = None,
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Variable[T]:
+        """Refer to a variable, and create it if it does not exist.
+
+        Args:
+            col: its collection.
+            name: its name.
+            init_fn: gives the initial value; None if it must exist.
+            *init_args: arguments of `init_fn`.
+            unbox: whether the reference takes arrays out of their boxes.
+            **init_kwargs: keyword arguments of `init_fn`.
+
+        Returns:
+            A reference, whose `value` can be read and assigned.
+
+        Raises:
+            NameInUseError: the name is taken at this place.
+            ScopeCollectionNotFound: it does not exist, like everything of its collection here,
+                and cannot be created.
+            ScopeVariableNotFoundError: it does not exist and cannot be created.
+            JaxTransformError: it would be created inside a raw JAX transformation.
+        """
+        self.reserve(name, col)
+        if not self.has_variable(col, name):
+            if init_fn is None or not self.is_mutable_collection(col):
+                raise self._not_found(ScopeVariableNotFoundError, col, name)
+            self._tree.check_trace(
+                self.debug_path, f'creates the variable "{name}" of collection "{col}"'
+            )
+            self.put_variable(col, name, init_fn(*init_args, **init_kwargs))
+        return Variable(self, col, name, unbox)
+
+    def param(
+        self,
+        name: str,
+        init_fn: Callable[..., T],
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> T:
+        """Give a parameter, and create it if it does not exist.
+
+        A parameter that exists is compared with what its initializer would make, without running
+        it: an initializer whose first argument after the key is a shape is taken at its word, and
+        the shapes that others make are found once by `jax.eval_shape` and remembered.
+
+        Args:
+            name: its name in the collection "params".
+            init_fn: gives the initial value, from a key and `init_args`.
+            *init_args: arguments of `init_fn` after the key.
+            unbox: whether to take arrays out of their boxes.
+            **init_kwargs: keyword arguments of `init_fn`.
+
+        Returns:
+            The value of the parameter.
+
+        Raises:
+            NameInUseError: the name is taken at this place.
+            ScopeCollectionNotFound: there are no parameters here, and none can be created.
+            ScopeParamNotFoundError: it does not exist and cannot be created.
+            ScopeParamShapeError: it has another shape or structure than the initializer makes.
+            InvalidRngError: it must be created, and there is no stream "params".
+            JaxTransformError: it would be created inside a raw JAX transformation.
+        """
+        self._check_valid()
+        self._reserve(name, "params", "param")
+        found = self._read("params")
+        value = _MISSING if found is None else found.get(name, _MISSING)
+        if value is not _MISSING:
+            _parameter.check(self.debug_path, name, value, init_fn, init_args, init_kwargs)
+        elif self.is_mutable_collection("params"):
+            self._tree.check_trace(self.debug_path, f'creates the parameter "{name}"')
+            key = self.make_rng("params")
+            value = _parameter.initialize(init_fn, key, init_args, init_kwargs)
+            self.put_variable("params", name, value)
+        else:
+            raise self._not_found(ScopeParamNotFoundError, "params", name)
+        return unboxed(copy_dicts(value)) if unbox else value
+
+    def _not_found(self, error: type[ScopeVariableNotFoundError], col: str, name: str) -> Exception:
+        found = self._read(col)
+        if not found:
+            return ScopeCollectionNotFound(self.debug_path, col, name, self._root_collections())
+        return error(self.debug_path, col, name, found)
+
+    # Flags.
+
+    def has_flag(self, key: str) -> bool:
+        """Say whether a flag was given.
+
+        Args:
+            key: its name.
+
+        Returns:
+            True if there is a flag of that name.
+        """
+        return key in self._tree.flags
+
+    def get_flag(self, key: str, default: Any = _MISSING) -> Any:
+        """Give the value of a flag.
+
+        Args:
+            key: its name.
+            default: what to return if it was not given.
+
+        Returns:
+            The value.
+
+        Raises:
+            KeyError: it was not given and there is no default.
+        """
+        if default is _MISSING:
+            return self._tree.flags[key]
+        return self._tree.flags.get(key, default)

@@ -1,0 +1,28 @@
+"""Which JAX trace is running: a scope belongs to the trace that it was bound in."""
+
+from typing import Any
+
+import jax
+import jax.core
+
+try:
+    from jax.extend.core import get_opaque_trace_state
+except ImportError:  # before JAX 0.10 it was public under another name
+    from jax.core import get_opaque_trace_state  # type: ignore[attr-defined,no-redef]
+
+
+def current_trace() -> Any:
+    """Give a token that equals another exactly if no trace began or ended in between."""
+    return get_opaque_trace_state(convention="flax")
+
+
+def is_tracer(x: Any) -> bool:
+    """Say whether a value is traced, not concrete."""
+    return isinstance(x, jax.core.Tracer)
+
+
+def is_tracing() -> bool:
+    """Say whether any JAX trace is running in this thread."""
+    here = current_trace()
+    with jax.ensure_compile_time_eval():
+        return current_trace() != here
