@@ -16,6 +16,16 @@ from linen_core._tree import Tree
 from linen_core.errors import InvalidRngError
 
 
+class _Draws:
+    """How many keys were drawn from each stream at one place, and at the places below."""
+
+    __slots__ = ("below", "counts")
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.below: dict[str, _Draws] = {}
+
+
 class Streams:
     """The random streams at one place.
 
@@ -25,7 +35,7 @@ class Streams:
         name: the last part of the path.
     """
 
-    __slots__ = ("_below", "_counts", "_keys", "_name", "_outer")
+    __slots__ = ("_draws", "_keys", "_name", "_outer")
 
     def __init__(
         self, keys: Mapping[str, Rng] | None, outer: "Streams | None" = None, name: str = ""
@@ -33,8 +43,7 @@ class Streams:
         self._keys = keys
         self._outer = outer
         self._name = name
-        self._counts: dict[str, int] = {}
-        self._below: dict[str, Streams] = {}
+        self._draws = _Draws()
 
     @property
     def keys(self) -> Mapping[str, Rng]:
@@ -45,10 +54,9 @@ class Streams:
         return self._keys
 
     def below(self, name: str) -> "Streams":
-        """Give the streams one place down; the same ones whenever the name is the same."""
-        streams = self._below.get(name)
-        if streams is None:
-            streams = self._below[name] = Streams(None, self, name)
+        """Give the streams one place down; draws go on counting when the name was there before."""
+        streams = Streams(None, self, name)
+        streams._draws = self._draws.below.setdefault(name, streams._draws)
         return streams
 
     def rewound(self) -> "Streams":
@@ -69,7 +77,8 @@ class Streams:
                 "transformation that began after the module was bound: every iteration gets the "
                 "same key. Use the lifted transformation from linen_transforms, with split_rngs."
             )
-        count = self._counts[stream] = self._counts.get(stream, 0) + 1
+        counts = self._draws.counts
+        count = counts[stream] = counts.get(stream, 0) + 1
         return LazyRng.create(keys[stream], count).as_jax_rng()
 
 

@@ -7,6 +7,7 @@ called first. Captured intermediates are an interceptor that sows what methods r
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -61,22 +62,25 @@ def intercept_methods(interceptor: Interceptor) -> contextlib.AbstractContextMan
 
 
 def call_intercepted(
-    fun: Callable[..., Any], module: Any, name: str, *args: Any, **kwargs: Any
+    fun: Callable[..., Any], module: Any, name: str, /, *args: Any, **kwargs: Any
 ) -> Any:
     """Call a method through the interceptors that are there."""
-    interceptors = context.interceptors
     method_context = MethodContext(module, name, fun)
+    call = functools.partial(fun, module)
+    for interceptor in context.interceptors:
+        call = functools.partial(_call_interceptor, interceptor, call, method_context)
+    return call(*args, **kwargs)
 
-    def call(index: int, *args: Any, **kwargs: Any) -> Any:
-        if index < 0:
-            return fun(module, *args, **kwargs)
 
-        def next_fun(*args: Any, **kwargs: Any) -> Any:
-            return call(index - 1, *args, **kwargs)
-
-        return interceptors[index](next_fun, args, kwargs, method_context)
-
-    return call(len(interceptors) - 1, *args, **kwargs)
+def _call_interceptor(
+    interceptor: Interceptor,
+    next_fun: Callable[..., Any],
+    method_context: MethodContext,
+    /,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    return interceptor(next_fun, args, kwargs, method_context)
 
 
 def capturing(filter_: bool | CaptureFilter) -> contextlib.AbstractContextManager[None]:

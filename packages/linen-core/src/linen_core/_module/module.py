@@ -133,6 +133,8 @@ class Module(_DataclassBase):
         if state is not None and state.needs_setup and not name.startswith("__"):
             set_up(self)
             return getattr(self, name)
+        if name.startswith("__"):
+            raise AttributeError(name)
         known = (*vars(self), *dir(type(self)))
         raise MissingAttributeError(type(self).__name__, name, self.scope is not None, known)
 
