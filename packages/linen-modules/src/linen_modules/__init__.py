@@ -2,6 +2,100 @@
 
 from importlib.metadata import version as _version
 
+from linen_core import Module, Variable, compact, merge_param, nowrap
+from linen_modules import activations, errors, initializers
+from linen_modules.activations import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    hard_sigmoid,
+    hard_silu,
+    hard_swish,
+    hard_tanh,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    logsumexp,
+    normalize,
+    one_hot,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    soft_sign,
+    softmax,
+    softplus,
+    standardize,
+    swish,
+    tanh,
+)
+from linen_modules.conv import Conv
+from linen_modules.dtypes import canonicalize_dtype, promote_dtype
+from linen_modules.embed import Embed
+from linen_modules.initializers import ones_init, zeros_init
+from linen_modules.linear import Dense
+from linen_modules.norm import BatchNorm, LayerNorm
+from linen_modules.pooling import avg_pool, max_pool, min_pool, pool
+from linen_modules.stochastic import Dropout
+
 __version__ = _version("linen-modules")
 
-__all__ = ["__version__"]
+__all__ = [
+    "__version__",
+    # modules and variables
+    "Module",
+    "Variable",
+    "compact",
+    "merge_param",
+    "nowrap",
+    # layers
+    "BatchNorm",
+    "Conv",
+    "Dense",
+    "Dropout",
+    "Embed",
+    "LayerNorm",
+    # pooling
+    "avg_pool",
+    "max_pool",
+    "min_pool",
+    "pool",
+    # activations
+    "activations",
+    "celu",
+    "elu",
+    "gelu",
+    "glu",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_swish",
+    "hard_tanh",
+    "leaky_relu",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "normalize",
+    "one_hot",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "soft_sign",
+    "softmax",
+    "softplus",
+    "standardize",
+    "swish",
+    "tanh",
+    # initializers
+    "initializers",
+    "ones_init",
+    "zeros_init",
+    # dtypes
+    "canonicalize_dtype",
+    "promote_dtype",
+    # errors
+    "errors",
+]

@@ -1,0 +1,64 @@
+"""How the windows of convolutions and pools are written.
+
+A *window* slides over the spatial dimensions of an array. Its strides and dilations are one number
+for all dimensions or one for each. Its *padding* is a name, one number for all sides, or an entry
+for each dimension: a number for both sides or a pair (low, high).
+
+Everything is brought to tuples here, which can be compared, so that equal layers share one trace.
+"""
+
+from collections.abc import Sequence
+
+from linen_core import Module
+from linen_modules.errors import PaddingError, WindowError, location
+from linen_modules.typing import PaddingLike
+
+XLA_PADDINGS = ("SAME", "SAME_LOWER", "VALID")
+"""The names that XLA turns into numbers itself."""
+
+Padding = str | tuple[tuple[int, int], ...]
+
+
+def per_dimension(
+    value: int | Sequence[int] | None, count: int, layer: Module | str, field: str
+) -> tuple[int, ...]:
+    """Brings strides or dilations to one number for each spatial dimension; None is 1.
+
+    Raises:
+        WindowError: if there are not `count` numbers; it names the layer and the field.
+    """
+    if value is None or isinstance(value, int):
+        return (1 if value is None else value,) * count
+    numbers = tuple(value)
+    if len(numbers) != count:
+        raise WindowError(
+            f"{location(layer)}: found {field}={numbers} with {len(numbers)} entries; expected "
+            f"{count}, one for each dimension of the window. Write one number for all of them or "
+            f"{count} numbers."
+        )
+    return numbers
+
+
+def canonicalize_padding(
+    padding: PaddingLike, count: int, layer: Module | str, names: Sequence[str] = XLA_PADDINGS
+) -> Padding:
+    """Brings a padding to one of `names` or to a pair for each spatial dimension.
+
+    Raises:
+        PaddingError: if the name is unknown or there are not `count` entries; it names the layer.
+    """
+    if isinstance(padding, str):
+        if padding.upper() in names:
+            return padding.upper()
+    elif isinstance(padding, int):
+        return ((padding, padding),) * count
+    else:
+        pairs = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
+        if len(pairs) == count and all(len(pair) == 2 for pair in pairs):
+            return pairs
+    example = ", ".join(["(1, 1)"] * count)
+    raise PaddingError(
+        f"{location(layer)}: found padding={padding!r}; expected one of {', '.join(names)}, one "
+        f"number, or {count} entries that are a number or a pair (low, high). "
+        f'Write for example padding="SAME" or padding=[{example}].'
+    )

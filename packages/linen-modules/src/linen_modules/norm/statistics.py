@@ -1,0 +1,116 @@
+r"""Means and variances.
+
+A *statistic* is taken over the *reduced axes* of an array, over the positions where a mask is True,
+and, where the array is split over devices, over a *named axis*: sums and counts of the devices are
+added, then divided, so that a device with few unmasked positions counts for little.
+
+The variance is taken about a *pivot*, any number p close to the mean m:
+
+.. math:: \operatorname{Var} x = \operatorname{E} |x - p|^2 - |m - p|^2
+
+This holds for every constant p; what depends on p is the rounding. The relative error is about
+:math:`\varepsilon (1 + |m - p|^2 / \operatorname{Var} x)`. With p = 0 it grows without bound for
+data far from zero (the "fast variance" of other libraries, which can be off by orders of magnitude
+once the mean is a thousand standard deviations); with p = m it is as good as can be. Three pivots
+are used:
+
+- the mean itself, as a constant: right for every input. The data is read twice, which costs
+  nothing measurable where a group is one row, in the cache; no gradient flows through the pivot, so
+  that the backward pass is that of the fast variance.
+- a *guess* known before the data is read, such as a running mean: mean and spread come from one
+  pass over the data and one collective over the named axis.
+- the mean, with its gradient: the definition of the variance, carried out as it is written.
+
+References:
+    Chan, Golub, LeVeque, "Algorithms for computing the sample variance", 1983.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from linen_modules.typing import Array, DTypeLike
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """What a statistic is taken over.
+
+    Attributes:
+        axes: the reduced axes, not negative.
+        axis_name: the name of a mapped axis over devices, or None.
+        axis_index_groups: groups of indices of the named axis that are averaged on their own.
+    """
+
+    axes: tuple[int, ...]
+    axis_name: Any = None
+    axis_index_groups: tuple[tuple[int, ...], ...] | None = None
+
+    def means(self, arrays: Sequence[Array], mask: Array | None) -> list[Array]:
+        """Averages arrays of one shape, with one collective for all of them."""
+        if self.axis_name is None:
+            return [jnp.mean(x, self.axes, where=mask) for x in arrays]
+        sums = [jnp.sum(x, self.axes, where=mask) for x in arrays]
+        *sums, count = self._add_devices(*sums, self._count(arrays[0], mask))
+        return [total / jnp.asarray(count, total.dtype) for total in sums]
+
+    def expand(self, statistic: Array) -> Array:
+        """Gives a statistic the reduced axes back, with size one."""
+        return jnp.expand_dims(statistic, self.axes)
+
+    def _add_devices(self, *sums: Any) -> Any:
+        return lax.psum(sums, self.axis_name, axis_index_groups=self.axis_index_groups)
+
+    def _count(self, x: Array, mask: Array | None) -> Any:
+        if mask is None:
+            return math.prod(x.shape[axis] for axis in self.axes)
+        return jnp.sum(jnp.broadcast_to(mask, x.shape), self.axes)
+
+
+def mean_and_variance(
+    x: Array,
+    mask: Array | None,
+    reduction: Reduction,
+    *,
+    guess: Array | None = None,
+    use_fast_variance: bool = True,
+) -> tuple[Array, Array]:
+    """Takes mean and variance.
+
+    Args:
+        x: an array, in the dtype the statistics are to have.
+        mask: which positions count, broadcast against x; None is all of them.
+        reduction: what they are taken over.
+        guess: a guess of the mean, of the shape of the result.
+        use_fast_variance: whether to take the cheapest pivot, which is the guess if there is one
+            and the mean as a constant otherwise; if not, it is the mean with its gradient.
+
+    Returns:
+        Mean and variance, of the shape of x without the reduced axes. Where no position counts,
+        they are NaN.
+    """
+    mask = None if mask is None else jnp.asarray(mask, bool)
+    if use_fast_variance and guess is not None:
+        pivot = guess
+        mean, spread = reduction.means([x, _square(x - reduction.expand(pivot))], mask)
+    else:
+        (mean,) = reduction.means([x], mask)
+        pivot = lax.stop_gradient(mean) if use_fast_variance else mean
+        (spread,) = reduction.means([_square(x - reduction.expand(pivot))], mask)
+    return mean, jnp.maximum(spread - _square(mean - pivot), 0)
+
+
+def statistics_dtype(x: Array, dtype: DTypeLike | None, force_float32: bool) -> DTypeLike:
+    """Decides the dtype of statistics: that of the layer, at least float32 if that is forced."""
+    dtype = jnp.result_type(x) if dtype is None else dtype
+    return jnp.promote_types(dtype, jnp.float32) if force_float32 else dtype
+
+
+def _square(x: Array) -> Array:
+    if jnp.iscomplexobj(x):
+        return lax.square(lax.real(x)) + lax.square(lax.imag(x))
+    return lax.square(x)
