@@ -1,0 +1,16 @@
+"""Strict settings for every test of the repository.
+
+The tests of a package may run far from this folder, on an installed wheel; this file and the tool
+settings in `pyproject.toml` travel with them.
+"""
+
+import hypothesis
+import jax
+
+# Adding a vector to a matrix is written out, so that no test passes by an accidental broadcast.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A first example may compile for seconds, so there is no deadline. The examples are the same in every
+# run, so that a failure is found again.
+hypothesis.settings.register_profile("linen", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("linen")

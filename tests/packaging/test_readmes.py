@@ -1,0 +1,33 @@
+"""What the READMEs show is true: their examples run and their commands are those that CI runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+from repository import ROOT, load_packages
+
+READMES = [ROOT / "README.md", *(p.folder / "README.md" for p in load_packages().values())]
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """Returns the fenced blocks of a language in a Markdown file."""
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)
+def test_examples_run(path: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(path, "python"):
+        exec(compile(block, str(path), "exec"), namespace)
+
+
+def test_ci_runs_the_second_command() -> None:
+    _, tests = "".join(blocks(ROOT / "README.md", "sh")).splitlines()
+    assert tests in (ROOT / ".ci/run").read_text().splitlines()
+
+
+def test_folders_that_the_readme_names_exist() -> None:
+    named = re.findall(r"^\| `([^`]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    folders = [name for name in named if "/" in name or "." in name]
+    assert folders
+    assert [name for name in folders if not (ROOT / name).exists()] == []
