@@ -1,0 +1,56 @@
+"""Every case of the tables, aspect by aspect, against flax.linen."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from .case import compile_and_run, evaluate, initialize
+from .comparison import differences
+from .layer_cases import LAYERS
+from .libraries import PEER, SUBJECT, Library
+from .module_cases import MODULES
+from .scope_cases import SCOPES
+from .variable_cases import VARIABLES
+
+ROWS = [*LAYERS, *MODULES, *VARIABLES, *SCOPES]
+CASES = {case.name: case for case in ROWS}
+every_case = pytest.mark.parametrize("name", CASES)
+
+
+def test_names_are_unique() -> None:
+    assert [case.name for case in ROWS] == list(CASES)
+
+
+@cache
+def initialized(name: str, library: Library) -> tuple[Any, Any]:
+    """Returns output and variables of `init`."""
+    return initialize(CASES[name], library)
+
+
+def assert_same(found: Any, expected: Any, ulps: int = 0) -> None:
+    """Fails with every difference of two trees."""
+    lines = list(differences(found, expected, ulps))
+    assert not lines, "\n".join(["differs from flax.linen:", *lines])
+
+
+@every_case
+def test_initial_variables(name: str) -> None:
+    assert_same(initialized(name, SUBJECT)[1], initialized(name, PEER)[1])
+
+
+@every_case
+def test_eager_results(name: str) -> None:
+    case, (output, variables) = CASES[name], initialized(name, PEER)
+    assert_same(initialized(name, SUBJECT)[0], output, case.eager_ulps)
+    expected = evaluate(case, PEER, variables)
+    assert_same(evaluate(case, SUBJECT, variables), expected, case.eager_ulps)
+
+
+@every_case
+def test_compiled_results(name: str) -> None:
+    case, variables = CASES[name], initialized(name, PEER)[1]
+    result, gradients = compile_and_run(case, SUBJECT, variables)
+    peer_result, peer_gradients = compile_and_run(case, PEER, variables)
+    assert_same(result, peer_result, case.ulps)
+    assert_same(gradients, peer_gradients, case.gradient_ulps)
