@@ -40,7 +40,10 @@ def reference(
     of_group, to_group = kernel.shape[-2], kernel.shape[-1] // groups
     for position in itertools.product(*map(range, counts)):
         for offset in itertools.product(*map(range, window)):
-            at = [p * s + o * d for p, s, o, d in zip(position, strides, offset, kernel_dilation)]
+            at = [
+                p * s + o * d
+                for p, s, o, d in zip(position, strides, offset, kernel_dilation, strict=True)
+            ]
             pixel = x[(slice(None), *at)]
             for g in range(groups):
                 inputs = pixel[:, g * of_group : (g + 1) * of_group]

@@ -1,6 +1,7 @@
 """What holds for every layer and every function of arrays, driven by one table."""
 
 import copy
+import functools
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,13 +35,15 @@ class Descriptor:
 
     build: Callable[[], Any]
     inputs: Callable[[], jax.Array]
-    variables: Any = field(default_factory=dict)
+    variables: Any = field(default_factory=dict, hash=False)
     streams: tuple[str, ...] = ()
     mutable: tuple[str, ...] = ()
     equations: int = 1
     mixes_batch: bool = False
 
 
+KEY = jax.random.key(3)
+MASK = jnp.tril(jnp.ones((3, 6, 4)))
 FEATURES = {"scale": (6,), "bias": (6,)}
 AVERAGES = {"mean": (6,), "var": (6,)}
 
@@ -64,7 +67,7 @@ LAYERS = {
         {"params": {"kernel": (3, 3, 4), "bias": (4,)}},
     ),
     "masked circular conv": Descriptor(
-        lambda: nn.Conv(4, (3,), padding="CIRCULAR", mask=jnp.tril(jnp.ones((3, 6, 4)))),
+        lambda: nn.Conv(4, (3,), padding="CIRCULAR", mask=MASK),
         lambda: normal(5, 8, 6),
         {"params": {"kernel": (3, 6, 4), "bias": (4,)}},
     ),
@@ -102,11 +105,12 @@ LAYERS = {
 
 
 def run(descriptor: Descriptor, variables: Any, inputs: jax.Array) -> tuple[jax.Array, Any]:
-    rngs = {stream: jax.random.key(3) for stream in descriptor.streams}
+    rngs = dict.fromkeys(descriptor.streams, KEY)
     layer = descriptor.build()
     return layer.apply(variables, inputs, rngs=rngs, mutable=list(descriptor.mutable) or ["none"])
 
 
+@functools.cache
 def init(descriptor: Descriptor) -> Any:
     rngs = {stream: jax.random.key(2) for stream in ("params", *descriptor.streams)}
     return descriptor.build().init(rngs, descriptor.inputs())

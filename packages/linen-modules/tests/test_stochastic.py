@@ -91,7 +91,7 @@ def test_raw_keys() -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"deterministic": True}], ids=["missing", "twice"])
-def test_deterministic_is_given_once(fields: dict[str, bool]) -> None:
+def test_deterministic_is_given_once(fields: dict[str, Any]) -> None:
     with pytest.raises(MergeParamError, match="deterministic"):
         nn.Dropout(0.5, **fields).apply({}, X, *([False] if fields else []))
 

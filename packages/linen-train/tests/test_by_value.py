@@ -1,5 +1,7 @@
 import functools
+import gc
 import pickle
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -128,15 +130,35 @@ def test_globals_count() -> None:
     assert functions[0] != functions[2]
 
 
-def test_a_function_that_captures_itself() -> None:
+def test_a_function_that_captures_itself_equals_itself_alone() -> None:
     def make() -> Callable[[int], int]:
         def count(n: int) -> int:
             return 0 if n == 0 else 1 + count(n - 1)
 
         return count
 
-    assert FunctionByValue(make()) == FunctionByValue(make())
-    assert FunctionByValue(make())(3) == 3
+    count = make()
+    assert FunctionByValue(count) == FunctionByValue(count)
+    assert FunctionByValue(count) != FunctionByValue(make())
+    assert FunctionByValue(count)(3) == 3
+
+
+def test_a_schedule_that_changes_itself_when_called() -> None:
+    schedule = optax.cosine_decay_schedule(0.1, decay_steps=100)
+    before = FunctionByValue(optax.sgd(schedule).update)
+    schedule(3)
+    assert before == FunctionByValue(optax.sgd(schedule).update)
+    rebuilt = optax.cosine_decay_schedule(0.1, decay_steps=100)
+    assert before == FunctionByValue(optax.sgd(rebuilt).update)
+
+
+def test_functions_are_not_kept_alive() -> None:
+    function = make_shift(1.0)
+    reference = weakref.ref(function)
+    FunctionByValue(function)
+    del function
+    gc.collect()
+    assert reference() is None
 
 
 def test_it_is_nothing_else() -> None:

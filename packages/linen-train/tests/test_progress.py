@@ -11,9 +11,7 @@ from linen_train.errors import ProgressError
 def shown(*, terminal: bool, epochs: int = 2, first_step: int = 0) -> str:
     """Run the epochs, each of two steps, and return everything that was written."""
     output = io.StringIO()
-    console = rich.console.Console(
-        file=output, force_terminal=terminal, width=100, highlight=False, soft_wrap=True
-    )
+    console = rich.console.Console(file=output, force_terminal=terminal, width=60)
     with TrainingProgress(
         epochs=epochs, steps_per_epoch=2, first_step=first_step, console=console
     ) as progress:
@@ -49,7 +47,7 @@ def test_a_resumed_run_begins_where_it_was() -> None:
 
 def test_metrics_of_single_steps_only() -> None:
     output = io.StringIO()
-    console = rich.console.Console(file=output, force_terminal=False, width=100)
+    console = rich.console.Console(file=output, force_terminal=False, width=60)
     with TrainingProgress(epochs=1, steps_per_epoch=2, console=console) as progress:
         progress.update(examples=2, loss=1.0)
         progress.update(examples=2, loss=3.0, norm=5.0)

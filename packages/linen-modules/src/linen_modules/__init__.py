@@ -2,7 +2,17 @@
 
 from importlib.metadata import version as _version
 
-from linen_core import Module, Variable, compact, merge_param, nowrap
+from linen_core import (
+    DenyList,
+    FrozenDict,
+    Module,
+    Variable,
+    compact,
+    intercept_methods,
+    merge_param,
+    nowrap,
+    unbox,
+)
 from linen_modules import activations, errors, initializers
 from linen_modules.activations import (
     celu,
@@ -15,21 +25,23 @@ from linen_modules.activations import (
     hard_tanh,
     leaky_relu,
     log_sigmoid,
-    log_softmax,
-    logsumexp,
-    normalize,
-    one_hot,
     relu,
     relu6,
     selu,
     sigmoid,
     silu,
     soft_sign,
-    softmax,
     softplus,
-    standardize,
     swish,
     tanh,
+)
+from linen_modules.axis_functions import (
+    log_softmax,
+    logsumexp,
+    normalize,
+    one_hot,
+    softmax,
+    standardize,
 )
 from linen_modules.conv import Conv
 from linen_modules.dtypes import canonicalize_dtype, promote_dtype
@@ -45,11 +57,15 @@ __version__ = _version("linen-modules")
 __all__ = [
     "__version__",
     # modules and variables
+    "DenyList",
+    "FrozenDict",
     "Module",
     "Variable",
     "compact",
+    "intercept_methods",
     "merge_param",
     "nowrap",
+    "unbox",
     # layers
     "BatchNorm",
     "Conv",

@@ -53,9 +53,9 @@ def canonicalize_padding(
     elif isinstance(padding, int):
         return ((padding, padding),) * count
     else:
-        pairs = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
-        if len(pairs) == count and all(len(pair) == 2 for pair in pairs):
-            return pairs
+        entries = [(p, p) if isinstance(p, int) else tuple(p) for p in padding]
+        if len(entries) == count and all(len(entry) == 2 for entry in entries):
+            return tuple((low, high) for low, high in entries)
     example = ", ".join(["(1, 1)"] * count)
     raise PaddingError(
         f"{location(layer)}: found padding={padding!r}; expected one of {', '.join(names)}, one "

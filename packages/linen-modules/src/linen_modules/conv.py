@@ -16,7 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from linen_core import Module, compact
+from linen_core import Module, compact, nowrap
 from linen_modules import initializers
 from linen_modules._cached_jit import cached_jit, choose_operator
 from linen_modules._windows import XLA_PADDINGS, Padding, canonicalize_padding, per_dimension
@@ -233,6 +233,7 @@ class Conv(Module):
             ),
         )
 
+    @nowrap
     def _geometry(self, spatial: int) -> dict[str, Any]:
         """Brings strides, dilations and padding to tuples for `spatial` dimensions."""
         padding = canonicalize_padding(self.padding, spatial, self, _CONV_PADDINGS)
@@ -254,6 +255,7 @@ class Conv(Module):
             )
         return {"padding": padding, **steps}
 
+    @nowrap
     def _kernel_shape(self, window: tuple[int, ...], input_shape: Sequence[int]) -> tuple[int, ...]:
         groups = self.feature_group_count
         if len(input_shape) < len(window) + 1:

@@ -11,6 +11,7 @@ Every error of this wheel is a `linen_core.errors.LinenError`:
         ├── MaskShapeError         a mask does not have the shape it must have
         ├── PaddingError           a padding that is unknown or does not fit the window
         ├── WindowError            strides, dilations or windows of the wrong length
+        ├── AlgorithmError         an algorithm that does not exist
         ├── DropoutRateError       a dropout rate outside [0, 1]
         └── InexactDtypeError      a computation was asked for in an integer or boolean dtype
 
@@ -25,6 +26,7 @@ from linen_core import Module
 from linen_core.errors import LinenError
 
 __all__ = [
+    "AlgorithmError",
     "AxisError",
     "DropoutRateError",
     "FeatureSizeError",
@@ -69,6 +71,10 @@ class PaddingError(LayerError, ValueError):
 
 class WindowError(LayerError, ValueError):
     """A window, its strides or its dilations do not have one entry for each dimension."""
+
+
+class AlgorithmError(LayerError, ValueError):
+    """An algorithm was chosen that does not exist."""
 
 
 class DropoutRateError(LayerError, ValueError):

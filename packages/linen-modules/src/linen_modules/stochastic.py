@@ -28,7 +28,7 @@ def dropout(inputs: Array, key: Array, *, rate: float, broadcast_dims: Sequence[
 
     >>> import jax, jax.numpy as jnp
     >>> dropout(jnp.ones(6), jax.random.key(1), rate=0.5).tolist()
-    [0.0, 2.0, 2.0, 2.0, 2.0, 0.0]
+    [2.0, 0.0, 2.0, 2.0, 0.0, 0.0]
     """
     keep_probability = 1.0 - rate
     shared = {dim % inputs.ndim for dim in broadcast_dims}

@@ -149,7 +149,7 @@ def test_promotion(
 
 
 @pytest.mark.parametrize("fields", [{}, {"use_running_average": True}], ids=["missing", "twice"])
-def test_use_running_average_is_given_once(fields: dict[str, bool]) -> None:
+def test_use_running_average_is_given_once(fields: dict[str, Any]) -> None:
     with pytest.raises(MergeParamError, match="use_running_average"):
         nn.BatchNorm(**fields).init(jax.random.key(0), jnp.asarray(X), *([False] if fields else []))
 

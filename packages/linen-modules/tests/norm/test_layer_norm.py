@@ -55,7 +55,7 @@ def test_reference(
     [({"use_bias": False}, ["scale"]), ({"use_scale": False}, ["bias"])],
     ids=["no bias", "no scale"],
 )
-def test_parameters_that_are_left_out(fields: dict[str, bool], names: list[str]) -> None:
+def test_parameters_that_are_left_out(fields: dict[str, Any], names: list[str]) -> None:
     y, variables = nn.LayerNorm(**fields).init_with_output(jax.random.key(0), jnp.asarray(X))
     assert list(variables["params"]) == names
     np.testing.assert_allclose(y, reference(X, (-1,)), rtol=1e-5, atol=1e-5)

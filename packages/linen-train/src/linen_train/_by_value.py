@@ -15,11 +15,15 @@ determines what the function does:
 - everything else, arrays above all: its identity.
 
 Fingerprints err on one side only. Functions that do the same may differ (they captured two equal
-arrays, say), which costs a trace; functions that differ in anything they can see never compare equal.
-The exception is an object that claims to equal another and behaves differently.
+arrays, or themselves), which costs a trace; functions that differ in anything they can see never
+compare equal, unless a captured object claims to equal another one and behaves differently.
+
+A function's fingerprint is taken once, when it is first seen: optax has schedules that replace their
+captured settings by converted ones at the first call, and a function must go on to equal itself.
 """
 
 import functools
+import weakref
 from collections.abc import Callable, Hashable, Iterator
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -39,17 +43,11 @@ class FunctionByValue(Generic[_Parameters, _Result]):
 
     def __init__(self, function: Callable[_Parameters, _Result]):
         self.__wrapped__ = function
+        self._fingerprint = _fingerprint(function, ())
+        self._hash = hash(self._fingerprint)
 
     def __call__(self, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
         return self.__wrapped__(*args, **kwargs)
-
-    @functools.cached_property
-    def _fingerprint(self) -> Hashable:
-        return _fingerprint(self.__wrapped__, {})
-
-    @functools.cached_property
-    def _hash(self) -> int:
-        return hash(self._fingerprint)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FunctionByValue):
@@ -80,15 +78,22 @@ class _Identity:
         return id(self.value)
 
 
-def _fingerprint(value: Any, seen: dict[int, int]) -> Hashable:
-    """Return what determines a value; `seen` numbers the objects that are being looked into."""
-    if id(value) in seen:
-        return "seen", seen[id(value)]
+_SEEN: weakref.WeakKeyDictionary[FunctionType, Hashable] = weakref.WeakKeyDictionary()
+
+
+def _fingerprint(value: Any, outer: tuple[Any, ...]) -> Hashable:
+    """Return what determines a value; `outer` are the objects that it was reached through."""
+    if any(value is container for container in outer):
+        return _Identity(value)
+    if isinstance(value, FunctionType) and value in _SEEN:
+        return _SEEN[value]
     parts = _parts(value)
     if parts is None:
         return _atom(value)
-    seen = {**seen, id(value): len(seen)}
-    return type(value), *(_fingerprint(part, seen) for part in parts)
+    fingerprint = (type(value), *(_fingerprint(part, (*outer, value)) for part in parts))
+    if isinstance(value, FunctionType):
+        _SEEN[value] = fingerprint
+    return fingerprint
 
 
 def _parts(value: Any) -> tuple[Any, ...] | None:

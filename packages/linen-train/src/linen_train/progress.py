@@ -33,9 +33,6 @@ class TrainingProgress:
         first_step: steps that were made already, when a run is resumed.
         console: where to write; by default standard output.
 
-    Raises:
-        ProgressError: the methods are used outside the `with` block.
-
     Example:
         >>> import rich.console
         >>> from linen_train import TrainingProgress
@@ -43,7 +40,7 @@ class TrainingProgress:
         >>> with TrainingProgress(epochs=1, steps_per_epoch=2, console=console) as progress:
         ...     for loss in (0.5, 0.25):
         ...         progress.update(examples=32, loss=loss)
-        ...     averages = progress.end_epoch(test_accuracy=0.75)  # doctest: +ELLIPSIS
+        ...     averages = progress.end_epoch(test_accuracy=0.75)
         epoch 1/1  loss 0.3750  test_accuracy 0.7500  ... examples/s
         >>> averages
         {'loss': 0.375}
@@ -61,7 +58,7 @@ class TrainingProgress:
         self._steps_per_epoch = steps_per_epoch
         self._steps = first_step
         self._epoch = first_step // steps_per_epoch + 1
-        self._console = console or rich.console.Console(highlight=False, soft_wrap=True)
+        self._console = console or rich.console.Console()
         self._bar = rich.progress.Progress(
             rich.progress.TextColumn("epoch {task.fields[epoch]}"),
             rich.progress.BarColumn(bar_width=None),
@@ -69,7 +66,6 @@ class TrainingProgress:
             rich.progress.TextColumn("ETA"),
             rich.progress.TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
             transient=True,
         )
         self._task = self._bar.add_task(
@@ -124,13 +120,14 @@ class TrainingProgress:
         Args:
             text: the line.
         """
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._running = True
         self._begin_epoch()
         self._redraw()
-        self._bar.start()
+        if self._console.is_terminal:
+            self._bar.start()
         return self
 
     def __exit__(
@@ -140,7 +137,8 @@ class TrainingProgress:
         traceback: TracebackType | None,
     ) -> None:
         self._running = False
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def _check_running(self) -> None:
         if not self._running or self._epoch > self._epochs:

@@ -62,9 +62,7 @@ def batch_norm(
     mean, variance = mean_and_variance(
         values, mask, reduction, guess=guess, use_fast_variance=use_fast_variance
     )
-    y = batch_norm_inference.__wrapped__(
-        x, scale, bias, mean, variance, reduced_axes=reduction.axes, epsilon=epsilon, dtype=dtype
-    )
+    y = _apply_statistics(x, scale, bias, mean, variance, reduction.axes, epsilon, dtype)
     new = 1 - momentum
     return y, momentum * running_mean + new * mean, momentum * running_variance + new * variance
 
@@ -96,6 +94,19 @@ def batch_norm_inference(
     Returns:
         An array of the shape of x.
     """
+    return _apply_statistics(x, scale, bias, mean, variance, reduced_axes, epsilon, dtype)
+
+
+def _apply_statistics(
+    x: Array,
+    scale: Array | None,
+    bias: Array | None,
+    mean: Array,
+    variance: Array,
+    reduced_axes: tuple[int, ...],
+    epsilon: float,
+    dtype: DTypeLike | None,
+) -> Array:
     feature_axes = [axis for axis in range(x.ndim) if axis not in reduced_axes]
     mean, variance = (jnp.expand_dims(value, reduced_axes) for value in (mean, variance))
     return normalize(
@@ -123,11 +134,12 @@ class BatchNorm(Module):
         scale_init: makes the scale, of the shape of the features.
         axis_name: the mapped axis over which the batch is split, in `shard_map`, `vmap` or `pmap`;
             batches that are sharded under `jit` need none.
-        axis_index_groups: groups of indices of that axis that are averaged on their own.
-        use_fast_variance: whether to take the variance about the running mean, in one pass over
-            the batch and one collective over the named axis. It is right once the running mean is
-            within some hundred standard deviations of the mean, and for inputs whose mean is
-            so from the start; if not, the definition of the variance, which is always right.
+        axis_index_groups: groups of indices of that axis that are averaged on their own; JAX has
+            them in `pmap` and in `shard_map` with ``check_vma=False``.
+        use_fast_variance: whether to take the statistics about the running mean, in one pass over
+            the batch and one collective over the named axis. The variance is right as soon as the
+            running mean is within some hundred standard deviations of the mean. If not, it is
+            computed as it is defined, in two passes, which is right from the first step.
         force_float32_reductions: whether statistics are at least float32; if not, they have the
             dtype of the input, and the running averages and parameters that of `param_dtype`.
 
@@ -137,16 +149,16 @@ class BatchNorm(Module):
 
     >>> import jax, jax.numpy as jnp
     >>> import linen_modules as nn
-    >>> layer = nn.BatchNorm(momentum=0.9)
+    >>> layer = nn.BatchNorm(momentum=0.5)
     >>> x = jnp.array([[1.0], [3.0]])
     >>> variables = layer.init(jax.random.key(0), x, use_running_average=False)
     >>> y, updates = layer.apply(variables, x, use_running_average=False, mutable=["batch_stats"])
     >>> y.round(3).tolist()
     [[-1.0], [1.0]]
     >>> updates["batch_stats"]["mean"].round(3).tolist()
-    [0.2]
+    [1.0]
     >>> layer.apply(variables | updates, x, use_running_average=True).round(3).tolist()
-    [[0.8], [2.8]]
+    [[0.0], [2.0]]
     """
 
     use_running_average: bool | None = None

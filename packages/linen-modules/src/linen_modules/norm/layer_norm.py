@@ -75,9 +75,11 @@ class LayerNorm(Module):
         feature_axes: the axes that have a scale and a bias of their own.
         axis_name: the mapped axis over which the reduced axes are split, in `shard_map`, `vmap` or
             `pmap`; arrays that are sharded under `jit` need none.
-        axis_index_groups: groups of indices of that axis that are averaged on their own.
-        use_fast_variance: whether to take the variance about the mean as a constant, which is
-            right for large means too; if not, its definition, with its slower gradient.
+        axis_index_groups: groups of indices of that axis that are averaged on their own; JAX has
+            them in `pmap` and in `shard_map` with ``check_vma=False``.
+        use_fast_variance: whether to take the statistics about a constant close to the mean, which
+            is right for large means too; if not, the variance is computed as it is defined, with
+            the slower gradient of that.
         force_float32_reductions: whether statistics are at least float32; if not, they have the
             dtype of the input and scale and bias are cast to `param_dtype`.
 

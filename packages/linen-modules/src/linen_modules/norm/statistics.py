@@ -4,22 +4,24 @@ A *statistic* is taken over the *reduced axes* of an array, over the positions w
 and, where the array is split over devices, over a *named axis*: sums and counts of the devices are
 added, then divided, so that a device with few unmasked positions counts for little.
 
-The variance is taken about a *pivot*, any number p close to the mean m:
+Both are taken about a *pivot*, any number p close to the mean:
 
-.. math:: \operatorname{Var} x = \operatorname{E} |x - p|^2 - |m - p|^2
+.. math::
+    \operatorname{E} x = p + \operatorname{E}(x - p), \qquad
+    \operatorname{Var} x = \operatorname{E} |x - p|^2 - |\operatorname{E}(x - p)|^2
 
-This holds for every constant p; what depends on p is the rounding. The relative error is about
-:math:`\varepsilon (1 + |m - p|^2 / \operatorname{Var} x)`. With p = 0 it grows without bound for
-data far from zero (the "fast variance" of other libraries, which can be off by orders of magnitude
-once the mean is a thousand standard deviations); with p = m it is as good as can be. Three pivots
-are used:
+This holds for every constant p; what depends on p is the rounding. The relative error of the
+variance is about :math:`\varepsilon (1 + |\operatorname{E} x - p|^2 / \operatorname{Var} x)`. With
+p = 0 it grows without bound for data far from zero: once the mean is some thousand standard
+deviations, the variance is off by orders of magnitude. Two better pivots are used:
 
-- the mean itself, as a constant: right for every input. The data is read twice, which costs
-  nothing measurable where a group is one row, in the cache; no gradient flows through the pivot, so
-  that the backward pass is that of the fast variance.
-- a *guess* known before the data is read, such as a running mean: mean and spread come from one
-  pass over the data and one collective over the named axis.
-- the mean, with its gradient: the definition of the variance, carried out as it is written.
+- the mean as it comes out of a first pass over the data: right for every input. Where a group is
+  one row, in the cache, the second pass costs nothing measurable;
+- a *guess* known before the data is read, such as a running mean: one pass over the data and one
+  collective over the named axis are enough.
+
+No gradient flows through a pivot, which is a constant, so that the backward pass costs what it
+costs without one, and derivatives of every order are right.
 
 References:
     Chan, Golub, LeVeque, "Algorithms for computing the sample variance", 1983.
@@ -55,15 +57,16 @@ class Reduction:
         if self.axis_name is None:
             return [jnp.mean(x, self.axes, where=mask) for x in arrays]
         sums = [jnp.sum(x, self.axes, where=mask) for x in arrays]
-        *sums, count = self._add_devices(*sums, self._count(arrays[0], mask))
+        *sums, count = lax.psum(
+            (*sums, self._count(arrays[0], mask)),
+            self.axis_name,
+            axis_index_groups=self.axis_index_groups,
+        )
         return [total / jnp.asarray(count, total.dtype) for total in sums]
 
     def expand(self, statistic: Array) -> Array:
         """Gives a statistic the reduced axes back, with size one."""
         return jnp.expand_dims(statistic, self.axes)
-
-    def _add_devices(self, *sums: Any) -> Any:
-        return lax.psum(sums, self.axis_name, axis_index_groups=self.axis_index_groups)
 
     def _count(self, x: Array, mask: Array | None) -> Any:
         if mask is None:
@@ -86,22 +89,22 @@ def mean_and_variance(
         mask: which positions count, broadcast against x; None is all of them.
         reduction: what they are taken over.
         guess: a guess of the mean, of the shape of the result.
-        use_fast_variance: whether to take the cheapest pivot, which is the guess if there is one
-            and the mean as a constant otherwise; if not, it is the mean with its gradient.
+        use_fast_variance: whether to take both about a pivot; if not, the variance is the mean
+            square of the differences to the mean, with the gradient of that.
 
     Returns:
         Mean and variance, of the shape of x without the reduced axes. Where no position counts,
         they are NaN.
     """
     mask = None if mask is None else jnp.asarray(mask, bool)
-    if use_fast_variance and guess is not None:
-        pivot = guess
-        mean, spread = reduction.means([x, _square(x - reduction.expand(pivot))], mask)
-    else:
+    if not use_fast_variance:
         (mean,) = reduction.means([x], mask)
-        pivot = lax.stop_gradient(mean) if use_fast_variance else mean
-        (spread,) = reduction.means([_square(x - reduction.expand(pivot))], mask)
-    return mean, jnp.maximum(spread - _square(mean - pivot), 0)
+        (variance,) = reduction.means([_square(x - reduction.expand(mean))], mask)
+        return mean, variance
+    pivot = lax.stop_gradient(reduction.means([x], mask)[0] if guess is None else guess)
+    difference = x - reduction.expand(pivot)
+    offset, spread = reduction.means([difference, _square(difference)], mask)
+    return pivot + offset, jnp.maximum(spread - _square(offset), 0)
 
 
 def statistics_dtype(x: Array, dtype: DTypeLike | None, force_float32: bool) -> DTypeLike:

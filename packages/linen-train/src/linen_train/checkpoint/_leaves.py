@@ -19,6 +19,7 @@ __all__ = ["LeafDescription", "describe", "empty", "flatten", "rebuild", "restor
 
 # Slashes join the parts of a path; Orbax joins them by dots in the names of its files.
 _ESCAPES = str.maketrans({"%": "%25", "/": "%2F", ".": "%2E"})
+_EMPTY = "%"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ def flatten(tree: Any) -> tuple[dict[str, Any], Any]:
     leaves: dict[str, Any] = {}
     for keys, leaf in entries:
         parts = (jax.tree_util.keystr((key,), simple=True) for key in keys)
-        path = "/".join(part.translate(_ESCAPES) for part in parts)
+        path = "/".join(part.translate(_ESCAPES) or _EMPTY for part in parts) or _EMPTY
         if path in leaves:
             raise CheckpointLeafError(
                 f"{path}: found two leaves at this path, because two keys of one container are the "
@@ -110,9 +111,10 @@ def rebuild(value: Any, target: Any, description: LeafDescription) -> Any:
     if isinstance(target, np.ndarray) or isinstance(value, jax.Array):
         return value
     if description.key_implementation is None:
-        return jnp.asarray(value)
-    keys = jax.random.wrap_key_data(value, impl=description.key_implementation)
-    return jax.device_put(keys, target.sharding) if _has_placement(target) else keys
+        array = jnp.asarray(value)
+    else:
+        array = jax.random.wrap_key_data(value, impl=description.key_implementation)
+    return jax.device_put(array, target.sharding) if _has_placement(target) else array
 
 
 def _is_key(leaf: Any) -> bool:

@@ -151,7 +151,7 @@ class StepStore:
             step, self._writing = self._writing, None
             self._manager = self._open()
             raise CheckpointSaveError(
-                f"{self.place(step or 0)}: this step could not be saved: {_reason(error)} "
+                f"{self.directory}: step {step} could not be saved: {_reason(error)} "
                 f"Committed steps: {self.steps()}. Once the cause is gone, save it again."
             ) from error
 
