@@ -18,7 +18,7 @@ from linen_core import (
 )
 from linen_core.errors import InvalidFilterError, LinenError
 
-UNIVERSE = ("params", "cache", "batch_stats", "intermediates")
+UNIVERSE: tuple[str, ...] = ("params", "cache", "batch_stats", "intermediates")
 
 names = st.sampled_from(UNIVERSE[:3])
 plain_filters = st.one_of(
@@ -168,7 +168,8 @@ def test_what_is_no_filter(use: Any, bad: Any) -> None:
     wrong = bad.deny if isinstance(bad, DenyList) else bad
     with pytest.raises(InvalidFilterError) as caught:
         use(bad)
-    assert isinstance(caught.value, (LinenError, TypeError))
+    assert isinstance(caught.value, LinenError)
+    assert isinstance(caught.value, TypeError)
     assert str(caught.value) == (
         f"{wrong!r} is no filter. A filter is True, False, a name, a sequence of names, or "
         'DenyList(filter), for example mutable=["batch_stats"].'

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from linen_core import Scope, bind, freeze
-from linen_core.errors import InvalidScopeError, ModifyScopeVariableError
+from linen_core.errors import InvalidScopeError, LinenError, ModifyScopeVariableError
 
 VARIABLES = {
     "params": {"encoder": {"kernel": 1, "Dense_0": {"bias": 2}}, "scale": 3},
@@ -51,6 +51,11 @@ def test_a_leaf_is_no_place() -> None:
     scope = bind(VARIABLES).push("scale")
     assert scope.is_collection_empty("params")
     assert not scope.has_variable("params", "anything")
+
+
+def test_nothing_is_written_below_a_leaf() -> None:
+    with pytest.raises(LinenError, match="scale"):
+        bind(VARIABLES, mutable=True).push("scale").put_variable("params", "anything", 1)
 
 
 @pytest.mark.parametrize(

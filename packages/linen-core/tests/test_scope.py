@@ -70,10 +70,14 @@ def test_a_child_has_a_scope_of_its_own(kwargs: Any, expected: str) -> None:
 
 def test_children_of_one_function_are_numbered() -> None:
     def model(scope: Scope, x: jax.Array) -> jax.Array:
-        return scope.child(dense)(scope.child(dense)(x))
+        first, second = scope.child(dense), scope.child(dense, features=4)
+        return second(first(x))
 
     variables = init(model)(KEY, jnp.ones((1, 2)))[1]
-    assert list(variables["params"]) == ["dense_0", "dense_1"]
+    assert jax.tree.map(jnp.shape, variables["params"]) == {
+        "dense_0": {"kernel": (2, 3)},
+        "dense_1": {"kernel": (3, 4)},
+    }
 
 
 @pytest.mark.parametrize("named_call", [True, False])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -117,8 +118,7 @@ def test_a_misspelt_stream_warns_once_at_the_users_line(
     assert warning.category is UserWarning
     assert warning.filename == __file__
     assert str(warning.message) == (
-        'There is no random stream "droput", so "params" is used instead. '
-        'Did you mean "dropout"?'
+        'There is no random stream "droput", so "params" is used instead. Did you mean "dropout"?'
     )
 
 
@@ -149,7 +149,7 @@ def test_a_draw_in_a_later_transformation_warns_once(
         scope.make_rng("dropout")
         return x + jax.random.normal(scope.make_rng("dropout"), x.shape)
 
-    jax.vmap(body)(np.zeros((2, 3)))
+    jax.vmap(body)(jnp.zeros((2, 3)))
     (warning,) = warned
     assert warning.filename == __file__
     assert str(warning.message) == (

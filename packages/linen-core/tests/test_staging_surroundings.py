@@ -1,0 +1,248 @@
+"""`init` around code that needs values, code that fails, and other transformations."""
+
+import contextlib
+import gc
+import traceback
+import warnings
+import weakref
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from linen_core import Module, compact
+from linen_core.errors import JaxTransformError, LazyInitError
+
+KEY = jax.random.key(0)
+X = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
+initializers = jax.nn.initializers
+
+
+class Layer(Module):
+    features: int = 5
+
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", initializers.normal(), (x.shape[-1], self.features))
+        bias = self.param("bias", initializers.zeros, (self.features,))
+        return jnp.tanh(x @ kernel + bias[None])
+
+
+def check_as_eager(model: Module, *args: Any, rngs: Any = KEY, **kwargs: Any) -> Any:
+    """Compare `init` with evaluation without a trace: values, types and the order of keys."""
+    lazy = model.init(rngs, *args, **kwargs)
+    eager = model.init_with_output(rngs, *args, **kwargs)[1]
+    chex.assert_trees_all_equal(lazy, eager, strict=True)
+    check_same_kind(lazy, eager)
+    return lazy
+
+
+def check_same_kind(a: Any, b: Any) -> None:
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert list(a) == list(b)
+        for key in a:
+            check_same_kind(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        for item_a, item_b in zip(a, b, strict=True):
+            check_same_kind(item_a, item_b)
+    elif isinstance(a, jax.Array):
+        assert a.dtype == b.dtype
+        assert getattr(a, "weak_type", False) == getattr(b, "weak_type", False)
+
+
+# Code that needs concrete values.
+
+
+class If(Module):
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return Layer(2)(x) if x.sum() > 100 else Layer(3)(x)
+
+
+class AsNumpy(Module):
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return Layer(int(np.asarray(x).shape[0]))(x)
+
+
+class AsInt(Module):
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return Layer(int(jnp.round(x.max())) + 1)(x)
+
+
+class BooleanIndex(Module):
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return Layer(len(x[x > 0]))(x)
+
+
+class Unique(Module):
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return Layer(jnp.unique(x).size)(x)
+
+
+class ShapeFromValue(Module):
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        sizes = jnp.array([2, 3]) + (x[0, 0] > 100)
+        return x + self.param("w", initializers.ones, tuple(sizes)).sum()
+
+
+class AsList(Module):
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return Layer(len(x.tolist()))(x)
+
+
+class Ready(Module):
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return Layer(2)(jnp.tanh(x).block_until_ready())
+
+
+VALUES = [If, AsNumpy, AsInt, BooleanIndex, Unique, ShapeFromValue, AsList]
+
+
+@pytest.mark.parametrize("make", [*VALUES, Ready])
+def test_code_that_needs_values_runs_eagerly(make: Any) -> None:
+    check_as_eager(make(), X)
+
+
+@pytest.mark.parametrize("make", VALUES)
+def test_code_that_needs_the_values_of_a_shape_says_so(make: Any) -> None:
+    with pytest.raises(LazyInitError, match="ShapeDtypeStruct") as caught:
+        make().init(KEY, jax.ShapeDtypeStruct(X.shape, X.dtype))
+    assert "_staging.py" not in str(caught.value)
+
+
+# Exceptions.
+
+
+class Failing(Module):
+    error: Any = None
+
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = Layer()(x)
+        if self.error is not None:
+            raise self.error
+        return y @ jnp.ones((99, 99))
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("mine"), KeyError("mine"), RuntimeError("a", 3)], ids=repr
+)
+def test_exceptions_surface_as_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        Failing(error).init(KEY, X)
+    assert caught.value is error
+    assert caught.value.__cause__ is None
+    check_frames(caught.value)
+
+
+def test_exceptions_of_jax_are_those_of_eager_evaluation() -> None:
+    with pytest.raises(TypeError) as lazy:
+        Failing().init(KEY, X)
+    with pytest.raises(TypeError) as eager:
+        Failing().init_with_output(KEY, X)
+    assert str(lazy.value) == str(eager.value)
+    check_frames(lazy.value, innermost=False)
+
+
+def check_frames(error: BaseException, innermost: bool = True) -> None:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [i for i, frame in enumerate(frames) if frame.filename == __file__]
+    # The user's last line is in the model; only what JAX did there itself may lie below it.
+    assert frames[own[-1]].name == "__call__"
+    assert not innermost or own[-1] == len(frames) - 1
+    above = [frame.name for frame in frames[: own[-1]]]
+    assert not [name for name in above if "trace" in name or "make_jaxpr" in name]
+
+
+def test_errors_about_transformations_surface() -> None:
+    class Raw(Module):
+        @compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return jax.vmap(Layer())(x)
+
+    with pytest.raises(JaxTransformError, match='The module "Layer_0" creates the parameter'):
+        Raw().init(KEY, X)
+
+
+def test_values_that_need_the_data_of_a_shape_are_refused() -> None:
+    class DataDependent(Module):
+        @compact
+        def __call__(self, x: jax.Array, scale: Any) -> None:
+            Layer()(x)
+            self.variable("stats", "fine", lambda: jnp.zeros(x.shape))
+            self.variable("stats", "mean", lambda: (x * scale).mean())
+
+    spec = jax.ShapeDtypeStruct((3, 4), jnp.float32)
+    with pytest.raises(LazyInitError) as caught:
+        DataDependent().init(KEY, spec, jnp.ones(()))
+    assert isinstance(caught.value, ValueError)
+    assert str(caught.value) == (
+        "The initial value of stats/mean depends on the values of an argument that was given as "
+        f"{spec}. Pass a real array for this argument."
+    )
+    with pytest.raises(LazyInitError, match=r"of stats/mean .* ShapeDtypeStruct\(shape=\(\), "):
+        DataDependent().init(KEY, X, jax.ShapeDtypeStruct((), jnp.float32))
+
+
+# Inside other transformations.
+
+
+def test_init_inside_transformations() -> None:
+    model, spec = Layer(), jax.ShapeDtypeStruct(X.shape, X.dtype)
+    expected = model.init(KEY, X)
+    chex.assert_trees_all_close(jax.jit(model.init)(KEY, X), expected, rtol=1e-5)
+    abstract = jax.jit(lambda key: model.init(key, spec))(KEY)
+    chex.assert_trees_all_close(abstract, expected, rtol=1e-5)
+    shapes = jax.eval_shape(model.init, KEY, X)
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, expected)
+    stacked = jax.vmap(model.init, (0, None))(jax.random.split(KEY, 2), X)
+    assert jax.tree.map(lambda a: (2, *a.shape), expected) == jax.tree.map(jnp.shape, stacked)
+
+
+def test_no_tracer_leaks() -> None:
+    class Small(Module):
+        @compact
+        def __call__(self) -> None:
+            self.param("w", lambda key: jnp.arange(3.0) + 1)
+
+    with jax.checking_leaks():
+        Small().init(KEY)
+
+
+@pytest.mark.parametrize("make", [Layer, If, Failing])
+def test_arguments_are_freed_at_once(make: Any) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        x = X + 1
+        freed = weakref.ref(x)
+        with contextlib.suppress(TypeError):
+            make().init(KEY, x)
+        del x
+        assert freed() is None
+    finally:
+        gc.enable()
+
+
+def test_a_warning_of_the_model_is_given_once() -> None:
+    class Warns(Module):
+        @compact
+        def __call__(self, x: jax.Array) -> None:
+            warnings.warn("mine", stacklevel=1)
+            Layer()(x)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Warns().init(KEY, X)
+    assert [str(w.message) for w in caught] == ["mine"]
