@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from linen_core import Module, compact, errors
-from linen_core.errors import LinenError
+from linen_core.errors import LinenError, ParameterMismatch, ScopeParamShapeError
 
 KEY = jax.random.key(0)
 X = jnp.ones((1, 3))
@@ -216,3 +216,19 @@ def test_errors_survive_pickling(mistake: Any) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert str(again) == str(error)
+
+
+def test_mismatches_come_with_the_inputs() -> None:
+    wrong = {"params": {"kernel": jnp.ones((5, 2))}}
+    error = caught(lambda: Dense().apply(wrong, X))
+    assert f"The inputs were float32{list(X.shape)}." in str(error)
+
+
+def test_long_lists_of_mismatches_are_cut() -> None:
+    mismatches = [
+        ParameterMismatch((f"layer_{i}",), "w", "shape (1,)", "shape (2,)") for i in range(23)
+    ]
+    text = str(ScopeParamShapeError(mismatches))
+    assert 'The module "layer_19"' in text
+    assert 'The module "layer_20"' not in text
+    assert "... and 3 more." in text

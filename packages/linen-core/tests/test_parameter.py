@@ -249,8 +249,7 @@ def test_mismatches(value: Any, init_fn: Any, args: Any, found: str, expected: s
         errors.append(caught.value)
     for error in errors:
         assert str(error) == MISMATCH.format(found=found, expected=expected)
-        assert (error.path, error.name) == (("encoder",), "w")
-        assert (error.found, error.expected) == (found, expected)
+        assert error.mismatches == ((("encoder",), "w", expected, found),)
 
 
 @pytest.mark.parametrize(

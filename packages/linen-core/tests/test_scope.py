@@ -149,9 +149,9 @@ def test_reservations_come_back() -> None:
     before = scope.reservations()
     scope.reserve("a", "state")
     scope.reserve("b")
-    assert before == {"a": {"params"}}
+    assert before == {"a": {"params": "param"}}
     scope.restore_reservations(before)
-    assert scope.reservations() == {"a": {"params"}}
+    assert scope.reservations() == {"a": {"params": "param"}}
 
 
 # Variables.
@@ -266,7 +266,7 @@ def test_creating_needs_a_key() -> None:
             {"encoder": {}},
             ScopeCollectionNotFound,
             'The module "encoder" needs "kernel" from collection "params", but there is nothing '
-            "in that collection here; got keys ['params'].",
+            "in that collection here. Pass what init returned",
         ),
     ],
     ids=["parameter", "everything"],

@@ -10,8 +10,11 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+
 from linen_core._filters import CollectionFilter, in_filter
 from linen_core._frozen_dict import freeze
+from linen_core._mismatches import explain
 from linen_core._rngs import Rngs, as_streams
 from linen_core._scope import Scope
 from linen_core._staging import evaluate_needed
@@ -19,6 +22,7 @@ from linen_core.config import config
 from linen_core.errors import (
     ApplyScopeInvalidVariablesStructureError,
     ApplyScopeInvalidVariablesTypeError,
+    ScopeParamShapeError,
 )
 
 Variables = Mapping[str, Any]
@@ -89,11 +93,21 @@ def apply(
     """
 
     @functools.wraps(fn)
-    def wrapper(variables: Variables, *args: Any, rngs: Rngs | None = None, **kwargs: Any) -> Any:
+    def wrapper(
+        variables: Variables, /, *args: Any, rngs: Rngs | None = None, **kwargs: Any
+    ) -> Any:
         scope = bind(variables, rngs, mutable, flags)
         try:
             y = fn(scope, *args, **kwargs)
             return y if mutable is False else (y, _finish(scope.mutable_variables()))
+        except ScopeParamShapeError as error:
+
+            def expected() -> Any:
+                keys = {**scope.rngs, "params": jax.random.key(0)}
+                return init(fn, "params", flags)(keys, *args, **kwargs)[1]["params"]
+
+            explained = explain(error, variables["params"], expected, (args, kwargs))
+            raise explained.with_traceback(error.__traceback__) from None
         finally:
             scope.invalidate()
 
@@ -132,7 +146,7 @@ def init(
     run = apply(fn, mutable, {**(flags or {}), "initializing": True})
 
     @functools.wraps(fn)
-    def wrapper(rngs: Rngs, *args: Any, **kwargs: Any) -> Any:
+    def wrapper(rngs: Rngs, /, *args: Any, **kwargs: Any) -> Any:
         streams = as_streams(rngs, "The first argument of init")
         result = run({}, *args, rngs=streams, **kwargs)
         return (result, {}) if mutable is False else result
@@ -177,7 +191,7 @@ def lazy_init(
     run = init(fn, mutable, flags)
 
     @functools.wraps(fn)
-    def wrapper(rngs: Rngs, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def wrapper(rngs: Rngs, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         streams = as_streams(rngs, "The first argument of init")
         return evaluate_needed(lambda *a, **k: run(*a, **k)[1], streams, *args, **kwargs)
 
@@ -189,8 +203,7 @@ def _check_variables(variables: Any) -> None:
         isinstance(tree, Mapping) for tree in variables.values()
     ):
         raise ApplyScopeInvalidVariablesTypeError(variables)
-    params = variables.get("params")
-    if params is not None and len(params) == 1 and isinstance(params.get("params"), Mapping):
+    if isinstance(variables.get("params", {}).get("params"), Mapping):
         raise ApplyScopeInvalidVariablesStructureError
 
 

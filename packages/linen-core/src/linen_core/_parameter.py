@@ -19,12 +19,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.core
 import numpy as np
 
 from linen_core._dicts import copy_dicts
 from linen_core._meta import unbox
 from linen_core._trace import is_tracer
-from linen_core.errors import ScopeParamShapeError
+from linen_core.errors import ParameterMismatch, ScopeParamShapeError
 
 # The name under which a cached initializer stands in a jaxpr: the evaluation of `init` looks
 # for it, to run what is inside operation by operation, as without a trace.
@@ -34,6 +35,16 @@ _Shapes = tuple[Any, tuple[tuple[int, ...], ...]]
 
 _MOST_REMEMBERED = 4096
 _remembered: dict[Hashable, _Shapes] = {}
+
+
+class PureInitializer:
+    """Base class of initializers that promise to be pure, hashable and equal by value.
+
+    While a JAX trace runs, such an initializer is traced once per shape and dtype in a process, as
+    those of `jax.nn.initializers` are. Subclasses define `__call__`, `__eq__` and `__hash__`.
+    """
+
+    __slots__ = ()
 
 
 class _NoFingerprint(Exception):  # noqa: N818 - not an error, a branch
@@ -75,10 +86,13 @@ def initialize(
 
 
 def _is_pure(init_fn: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    if not str(getattr(init_fn, "__module__", "")).startswith("jax."):
+    is_of_jax = str(getattr(init_fn, "__module__", "")).startswith("jax.")
+    if not (is_of_jax or isinstance(init_fn, PureInitializer)):
         return False
-    cells = getattr(init_fn, "__closure__", None) or ()
-    values = (*(cell.cell_contents for cell in cells), *args, *kwargs.values())
+    try:
+        values = (*_captured(init_fn), *args, *kwargs.values())
+    except _NoFingerprint:
+        return False
     return not any(isinstance(value, (jax.Array, np.ndarray)) for value in values)
 
 
@@ -98,16 +112,21 @@ def check(
     shape = getattr(value, "shape", None)
     if shape is not None and args and (args[0] is shape or _as_shape(args[0]) == shape):
         return
-    found = _shapes_of(value)
+    found = shapes_of(value)
     if found == _expected(init_fn, args, kwargs):
         return
     expected = _evaluate(init_fn, args, kwargs)
     if found != expected:
-        raise ScopeParamShapeError(path, name, _text(expected), _text(found))
+        mismatch = ParameterMismatch(
+            tuple(path), name, describe_shapes(expected), describe_shapes(found)
+        )
+        raise ScopeParamShapeError([mismatch])
 
 
-def _as_shape(x: Any) -> Any:
-    return tuple(x) if isinstance(x, (tuple, list)) else None
+def _as_shape(x: Any) -> tuple[int, ...] | None:
+    if not isinstance(x, (tuple, list)):
+        return None
+    return tuple(x) if all(isinstance(size, (int, np.integer)) for size in x) else None
 
 
 def _expected(init_fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -126,16 +145,18 @@ def _expected(init_fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[
 def _evaluate(
     init_fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> _Shapes:
-    return _shapes_of(jax.eval_shape(lambda key: init_fn(key, *args, **kwargs), jax.random.key(0)))
+    return shapes_of(jax.eval_shape(lambda key: init_fn(key, *args, **kwargs), jax.random.key(0)))
 
 
-def _shapes_of(tree: Any) -> _Shapes:
+def shapes_of(tree: Any) -> _Shapes:
+    """Give the structure of a parameter, without boxes, and the shapes in it."""
     # A parameter that is a dict may come back from storage as another kind of mapping.
     leaves, structure = jax.tree.flatten(unbox(copy_dicts(tree)))
     return structure, tuple(np.shape(leaf) for leaf in leaves)
 
 
-def _text(shapes: _Shapes) -> str:
+def describe_shapes(shapes: _Shapes) -> str:
+    """Put what `shapes_of` gives into words."""
     structure, leaves = shapes
     if len(leaves) == 1 and structure == jax.tree.structure(0):
         return f"shape {leaves[0]}"
@@ -152,11 +173,11 @@ class _Atom:
 def _fingerprint(x: Any, depth: int = 0) -> Hashable:
     if isinstance(x, _Atom):
         return x
-    if x is None or isinstance(x, (bool, int, float, complex, str, bytes, type, np.dtype)):
-        return type(x), x
-    if isinstance(x, np.generic):
-        return type(x), x.item()
-    if hasattr(x, "shape") and hasattr(x, "dtype"):
+    if isinstance(x, (float, complex, np.generic, np.ndarray)):
+        # Their bits: equality does not tell 0.0 from -0.0. Only small arrays decide shapes.
+        array = np.asarray(x)
+        return type(x), array.shape, array.dtype.str, array.tobytes() if array.size < 64 else b""
+    if isinstance(x, jax.core.Tracer | jax.Array | jax.ShapeDtypeStruct):
         return "array", tuple(x.shape), str(x.dtype)
     if depth > 8:
         raise _NoFingerprint
@@ -170,8 +191,7 @@ def _parts(x: Any) -> Sequence[Any]:
     if isinstance(x, Mapping):
         return [part for item in x.items() for part in item]
     if isinstance(x, types.FunctionType):
-        cells = [cell.cell_contents for cell in x.__closure__ or ()]
-        return [_Atom(x.__code__), x.__defaults__, x.__kwdefaults__, *cells]
+        return [_Atom(x.__code__), x.__defaults__, x.__kwdefaults__, *_captured(x)]
     if isinstance(x, types.MethodType):
         return [x.__func__, x.__self__]
     if isinstance(x, functools.partial):
@@ -179,6 +199,18 @@ def _parts(x: Any) -> Sequence[Any]:
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
         fields = (f.name for f in dataclasses.fields(x) if f.compare)
         return [getattr(x, name, None) for name in fields]
-    if callable(x) and isinstance(x, Hashable):
+    if isinstance(x, slice):
+        return [x.start, x.stop, x.step]
+    if isinstance(x, (set, frozenset)):
+        return [_Atom(frozenset(x))]
+    if isinstance(x, Hashable):
         return [_Atom(x)]
     raise _NoFingerprint
+
+
+def _captured(fn: Any) -> list[Any]:
+    """Give the values in a function's closure."""
+    try:
+        return [cell.cell_contents for cell in getattr(fn, "__closure__", None) or ()]
+    except ValueError:  # a name that has no value yet
+        raise _NoFingerprint from None

@@ -5,12 +5,12 @@ changed. Those of mutable collections are copies that belong to the tree of scop
 for an immutable collection is kept, so that the path is walked once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from linen_core._dicts import copy_dicts
 from linen_core._tree import Tree
-from linen_core.errors import ModifyScopeVariableError
+from linen_core.errors import ModifyScopeVariableError, NameInUseError
 
 
 class Place:
@@ -45,7 +45,11 @@ class Place:
         """Give the dict of a mutable collection at this place; it is made if it is missing."""
         if self.parent is None:
             return self._collections.setdefault(col, {})
-        return self.parent._write(col).setdefault(self.path[-1], {})
+        outer, name = self.parent._write(col), self.path[-1]
+        inner = outer.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise NameInUseError("submodule", name, self.parent.debug_path, f'in "{col}"')
+        return inner
 
     def is_mutable_collection(self, col: str) -> bool:
         """Say whether variables of a collection can be changed.
@@ -149,6 +153,15 @@ class Place:
             self.debug_path, f'changes the variable "{name}" of collection "{col}"'
         )
         self._write(col)[name] = value
+
+    def _nearest(self, col: str) -> tuple[Sequence[str], Iterable[str]] | None:
+        """Give the path of the nearest place up that has the collection, and the names there."""
+        place = self.parent
+        while place is not None:
+            if found := place._read(col):
+                return place.debug_path, found
+            place = place.parent
+        return None
 
     def _root_collections(self) -> dict[str, Any]:
         place = self

@@ -94,7 +94,7 @@ class Scope(Place):
         self.path = path
         self.debug_path = debug_path or path
         self.owner = "function"
-        self._reservations: dict[str, set[str | None]] = {}
+        self._reservations: dict[str, dict[str | None, str]] = {}
         if parent is not None:
             self._tree = parent._tree
             self._streams = parent._streams.below(str(name))
@@ -281,20 +281,34 @@ class Scope(Place):
         kind = "submodule" if col is None else "param" if col == "params" else "variable"
         self._reserve(name, col, kind)
 
+    def reserve_to_sow(self, name: str, col: str) -> None:
+        """Take a name for values that are sown. This may be done again and again.
+
+        Args:
+            name: the name.
+            col: the collection that it is for.
+
+        Raises:
+            NameInUseError: the name is taken for something else.
+        """
+        if self._reservations.get(name, {}).get(col) != "sow":
+            self._reserve(name, col, "sow")
+
     def _reserve(self, name: str, col: str | None, kind: str) -> None:
         if self.name_reserved(name, col):
+            kind = "variable" if kind == "sow" else kind
             raise NameInUseError(kind, name, self.debug_path, self.owner)
-        self._reservations.setdefault(name, set()).add(col)
+        self._reservations.setdefault(name, {})[col] = kind
 
-    def reservations(self) -> dict[str, set[str | None]]:
+    def reservations(self) -> dict[str, dict[str | None, str]]:
         """Give the reserved names, to be handed to `restore_reservations` later.
 
         Returns:
-            A dict from names to the collections that they are reserved in, None for a submodule.
+            A dict from names to what they are reserved for, by collection (None: a submodule).
         """
-        return {name: set(cols) for name, cols in self._reservations.items()}
+        return {name: dict(kinds) for name, kinds in self._reservations.items()}
 
-    def restore_reservations(self, reservations: dict[str, set[str | None]]) -> None:
+    def restore_reservations(self, reservations: dict[str, dict[str | None, str]]) -> None:
         """Free every name that is not in `reservations`.
 
         Args:
@@ -447,7 +461,10 @@ class Scope(Place):
     def _not_found(self, error: type[ScopeVariableNotFoundError], col: str, name: str) -> Exception:
         found = self._read(col)
         if not found:
-            return ScopeCollectionNotFound(self.debug_path, col, name, self._root_collections())
+            collections = self._root_collections()
+            return ScopeCollectionNotFound(
+                self.debug_path, col, name, collections, self._nearest(col)
+            )
         return error(self.debug_path, col, name, found)
 
     # Flags.

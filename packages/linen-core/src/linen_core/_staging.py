@@ -1,28 +1,34 @@
 """Evaluating only what a result depends on: how `init` avoids the forward pass.
 
-The function is traced once, abstractly, to a jaxpr. Arrays among its arguments become tracers;
-everything else, such as a Python `train=True`, stays what it is. Of the jaxpr only the equations
-that an output depends on are kept, and these are evaluated one by one, exactly as JAX would have
-evaluated them without a trace: the same operations, compiled the same way, so that the results
-are equal bit for bit. Results that are no arrays (Python scalars, numpy arrays) never enter the
-jaxpr and keep their types.
+The function is traced once, abstractly, to a jaxpr. JAX arrays among its arguments become tracers;
+everything else, such as a Python `train=True` or a numpy array, stays what it is. Of the jaxpr only
+the equations that an output depends on are kept, and these are evaluated one by one, exactly as
+JAX would have evaluated them without a trace: the same operations, compiled the same way, so that
+the results are equal bit for bit. Results that are no JAX arrays (Python scalars, numpy arrays)
+never enter the jaxpr and keep their types.
+
+A function that cannot be traced, for whatever reason, is simply called: it then does, or raises,
+what it does without a trace.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jax.interpreters import partial_eval
 
+from linen_core._dicts import map_in_order
 from linen_core._parameter import INITIALIZER_NAME
 from linen_core._trace import is_tracer, is_tracing
 from linen_core.errors import LazyInitError
 
 # What JAX raises when Python code needs the value of something that is only traced.
-_NEEDS_CONCRETE_VALUES = (
+_NEEDS_VALUES = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerBoolConversionError,
@@ -31,7 +37,7 @@ _NEEDS_CONCRETE_VALUES = (
 )
 
 
-def evaluate_needed(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def evaluate_needed(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Give `fn(*args, **kwargs)` without computing what the result does not depend on.
 
     Inside another trace this is a plain call, unless an argument is a `ShapeDtypeStruct`: what is
@@ -40,87 +46,121 @@ def evaluate_needed(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     Raises:
         LazyInitError: the result depends on the value of a `ShapeDtypeStruct`.
     """
-    leaves, structure = jax.tree.flatten((args, kwargs))
-    has_specs = any(_is_spec(leaf) for leaf in leaves)
-    if not has_specs and (any(map(is_tracer, leaves)) or is_tracing()):
+    leaves: list[Any] = []
+    map_in_order(leaves.append, (args, kwargs))
+    specs = [leaf for leaf in leaves if _is_spec(leaf)]
+    if not specs and (any(map(is_tracer, leaves)) or is_tracing()):
         return fn(*args, **kwargs)
-    staged = _Staged(fn, leaves, structure)
-    if isinstance(staged.error, _NEEDS_CONCRETE_VALUES) and not has_specs:
-        return fn(*args, **kwargs)
-    if staged.error is not None:
-        _raise_without_staging_frames(staged.error)
-    return staged.evaluate()
+    try:
+        staged = _stage(fn, args, kwargs, [leaf for leaf in leaves if _is_traced(leaf)])
+    except Exception as error:
+        if specs:
+            _raise_for_specs(error, specs)
+        # Free what its frames hold; the same error may also be raised again.
+        error.__traceback__ = staged = None
+    # Not in the handler: what an eager call raises has no other error as its context.
+    return fn(*args, **kwargs) if staged is None else _evaluate_staged(staged)
 
 
 def _is_spec(x: Any) -> bool:
     return isinstance(x, jax.ShapeDtypeStruct)
 
 
-def _is_array(x: Any) -> bool:
-    return isinstance(x, (jax.Array, np.ndarray)) or _is_spec(x)
+def _is_traced(x: Any) -> bool:
+    return isinstance(x, jax.Array) or _is_spec(x)
 
 
-def _raise_without_staging_frames(error: BaseException) -> None:
+def _raise_for_specs(error: Exception, specs: Sequence[Any]) -> NoReturn:
+    # Some of JAX's functions refuse tracers with a TypeError of their own.
+    if isinstance(error, _NEEDS_VALUES) or (
+        isinstance(error, TypeError) and "Tracer" in str(error)
+    ):
+        raise LazyInitError("the variables", specs[0]) from None
     frames = error.__traceback__
-    # The innermost of our frames is the traced function itself; what lies below is the user's.
-    raise error.with_traceback(frames.tb_next if frames else None)
+    while frames is not None and frames.tb_frame.f_code.co_name != "traced":
+        frames = frames.tb_next
+    raise error.with_traceback(frames and frames.tb_next)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Output:
+    """Stands, in the result of a staged call, for an output of the jaxpr."""
+
+    index: int
+
+
+@dataclasses.dataclass(frozen=True)
 class _Staged:
-    """A function call as a jaxpr, with the results that are not arrays beside it."""
+    """A function call as a jaxpr.
 
-    def __init__(self, fn: Callable[..., Any], leaves: list[Any], structure: Any) -> None:
-        """Trace the call; an exception of `fn` is kept in `error`."""
-        self.error: BaseException | None = None
-        self.arrays = [leaf for leaf in leaves if _is_array(leaf)]
-        self._out: Any = None
-        self._traced: list[tuple[Any, Any]] = []
+    Attributes:
+        closed: the jaxpr, from the arrays among the arguments to those in the result.
+        arrays: the arrays and specs among the arguments.
+        result: what the function returned, with an `_Output` for each traced array.
+    """
 
-        def traced(*arrays: jax.Array) -> list[jax.Array]:
-            remaining = iter(arrays)
-            filled = [next(remaining) if _is_array(leaf) else leaf for leaf in leaves]
-            args, kwargs = jax.tree.unflatten(structure, filled)
-            try:
-                out = fn(*args, **kwargs)
-            except Exception as error:
-                self.error = error
-                return []
-            self._out = out
-            self._traced = [
-                (path, leaf)
-                for path, leaf in jax.tree_util.tree_leaves_with_path(out)
-                if is_tracer(leaf)
-            ]
-            return [leaf for _, leaf in self._traced]
+    closed: ClosedJaxpr
+    arrays: Sequence[Any]
+    result: Any
 
-        self.closed: ClosedJaxpr = jax.make_jaxpr(traced)(*self.arrays)
 
-    def evaluate(self) -> Any:
-        """Evaluate what the outputs depend on and put the result together."""
-        jaxpr = self.closed.jaxpr
-        equations = needed_equations(jaxpr, jaxpr.outvars)
-        self._check_specs(equations)
-        values = _evaluate(jaxpr, equations, self.closed.consts, self.arrays)
-        by_tracer = {id(t): v for (_, t), v in zip(self._traced, values, strict=True)}
-        return _replace_leaves(self._out, by_tracer)
+def _stage(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], arrays: list[Any]
+) -> _Staged:
+    results: list[Any] = []
 
-    def _check_specs(self, equations: Sequence[JaxprEqn]) -> None:
-        jaxpr = self.closed.jaxpr
-        specs = {v: x for v, x in zip(jaxpr.invars, self.arrays, strict=True) if _is_spec(x)}
-        if specs.keys().isdisjoint(_read_by(equations, jaxpr.outvars)):
-            return
-        for (path, _), outvar in zip(self._traced, jaxpr.outvars, strict=True):
+    def traced(*tracers: jax.Array) -> list[jax.Array]:
+        remaining = iter(tracers)
+        traced_args, traced_kwargs = map_in_order(
+            lambda leaf: next(remaining) if _is_traced(leaf) else leaf, (args, kwargs)
+        )
+        outputs: list[jax.Array] = []
+
+        def replace(leaf: Any) -> Any:
+            if not is_tracer(leaf):
+                return leaf
+            outputs.append(leaf)
+            return _Output(len(outputs) - 1)
+
+        results.append(map_in_order(replace, fn(*traced_args, **traced_kwargs)))
+        return outputs
+
+    return _Staged(jax.make_jaxpr(traced)(*arrays), arrays, results.pop())
+
+
+def _evaluate_staged(staged: _Staged) -> Any:
+    jaxpr = staged.closed.jaxpr
+    equations = needed_equations(jaxpr, jaxpr.outvars)
+    _check_specs(staged, equations)
+    values = _evaluate(jaxpr, equations, staged.closed.consts, staged.arrays)
+    arrays = [_as_array(value, var) for value, var in zip(values, jaxpr.outvars, strict=True)]
+    return map_in_order(
+        lambda leaf: arrays[leaf.index] if isinstance(leaf, _Output) else leaf, staged.result
+    )
+
+
+def _as_array(value: Any, var: Any) -> Any:
+    """Make an array of a constant, which a jaxpr may hold in a form of its own."""
+    if isinstance(value, jax.Array):
+        return value
+    array = np.asarray(value, var.aval.dtype)
+    # Only Python scalars make arrays of weak type.
+    return jnp.asarray(array.item() if var.aval.weak_type and array.ndim == 0 else array)
+
+
+def _check_specs(staged: _Staged, equations: Sequence[JaxprEqn]) -> None:
+    jaxpr = staged.closed.jaxpr
+    inputs = zip(jaxpr.invars, staged.arrays, strict=True)
+    specs = {var: x for var, x in inputs if _is_spec(x)}
+    if specs.keys().isdisjoint(_read_by(equations, jaxpr.outvars)):
+        return
+    for path, leaf in jax.tree_util.tree_leaves_with_path(staged.result):
+        if isinstance(leaf, _Output):
+            outvar = jaxpr.outvars[leaf.index]
             for var in _read_by(needed_equations(jaxpr, [outvar]), [outvar]):
                 if var in specs:
                     where = jax.tree_util.keystr(path, simple=True, separator="/")
                     raise LazyInitError(where, specs[var])
-
-
-def _replace_leaves(tree: Any, values: Mapping[int, Any]) -> Any:
-    """Replace the leaves whose ids are given. Unlike `jax.tree.map` it keeps the order of keys."""
-    if isinstance(tree, dict):
-        return {key: _replace_leaves(value, values) for key, value in tree.items()}
-    return jax.tree.map(lambda leaf: values.get(id(leaf), leaf), tree)
 
 
 def needed_equations(jaxpr: Jaxpr, outvars: Sequence[Any]) -> list[JaxprEqn]:
@@ -158,6 +198,7 @@ def _evaluate(
             inner = eqn.params["jaxpr"]
             inputs = [read(var) for var in eqn.invars]
             outputs = _evaluate(inner.jaxpr, inner.jaxpr.eqns, inner.consts, inputs)
+            outputs = [_as_array(x, v) for x, v in zip(outputs, eqn.outvars, strict=True)]
         else:
             # How a primitive is called, eval_jaxpr alone knows: give it this one equation.
             inputs = _variables(eqn.invars)

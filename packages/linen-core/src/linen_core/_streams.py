@@ -13,7 +13,7 @@ import jax
 
 from linen_core._rngs import LazyRng, Rng
 from linen_core._tree import Tree
-from linen_core.errors import InvalidRngError
+from linen_core.errors import InvalidRngError, place
 
 
 class _Draws:
@@ -68,12 +68,14 @@ class Streams:
         keys = self.keys
         if stream not in keys:
             if "params" not in keys:
-                raise InvalidRngError.missing_stream(path, stream, keys)
+                raise InvalidRngError.missing_stream(
+                    path, stream, keys, tree.flags.get("initializing", False)
+                )
             _warn_if_misspelt(stream, keys, tree)
             stream = "params"
         if not tree.is_own_trace():
             tree.warn_once(
-                f'"{"/".join(path)}" draws from the random stream "{stream}" inside a JAX '
+                f'{place(path)} draws from the random stream "{stream}" inside a JAX '
                 "transformation that began after the module was bound: every iteration gets the "
                 "same key. Use the lifted transformation from linen_transforms, with split_rngs."
             )

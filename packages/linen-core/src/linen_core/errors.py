@@ -2,45 +2,45 @@
 
 ```
 LinenError
-├─ ConfigError (ValueError)                     a setting that does not exist, or a bad value
-├─ InvalidFilterError (TypeError)               something that is no filter
-├─ InvalidRngError (ValueError)                 not a key, or a stream that was not given
+├─ ConfigError (ValueError)                                a setting that does not exist, or a bad value
+├─ InvalidFilterError (TypeError)                          something that is no filter
+├─ InvalidRngError (ValueError)                            not a key, or a stream that was not given
 ├─ scopes and variables
-│  ├─ ApplyScopeInvalidVariablesTypeError       `variables` is no mapping of collections
-│  ├─ ApplyScopeInvalidVariablesStructureError  `variables` has a layer too many
-│  ├─ ScopeCollectionNotFound                   a collection is missing or empty
-│  ├─ ScopeVariableNotFoundError                a variable is missing
-│  │  └─ ScopeParamNotFoundError                a parameter is missing
-│  ├─ ScopeParamShapeError                      a parameter is not what its initializer makes
-│  ├─ ModifyScopeVariableError                  a change in an immutable collection
-│  ├─ InvalidScopeError                         a scope is used after its `init` or `apply`
-│  ├─ JaxTransformError                         variables change inside a raw JAX transformation
-│  └─ LazyInitError                             an initial value needs data that is not there
+│  ├─ ApplyScopeInvalidVariablesTypeError (TypeError)      `variables` is no mapping of collections
+│  ├─ ApplyScopeInvalidVariablesStructureError (ValueError)  `variables` has a layer too many
+│  ├─ ScopeCollectionNotFound (KeyError)                   a collection is missing or empty
+│  ├─ ScopeVariableNotFoundError (KeyError)                a variable is missing
+│  │  └─ ScopeParamNotFoundError                           a parameter is missing
+│  ├─ ScopeParamShapeError (ValueError)                    a parameter is not what its initializer makes
+│  ├─ ModifyScopeVariableError (ValueError)                a change in an immutable collection
+│  ├─ InvalidScopeError (RuntimeError)                     a scope is used after its `init` or `apply`
+│  ├─ JaxTransformError (RuntimeError)                     variables change inside a raw JAX transformation
+│  └─ LazyInitError (ValueError)                           an initial value needs data that is not there
 ├─ modules
-│  ├─ NameInUseError                            two things of one name
-│  ├─ AssignSubModuleError                      a submodule made outside `setup` and `@compact`
-│  ├─ AssignVariableError                       the same for a parameter or variable
-│  ├─ SetAttributeFrozenModuleError             an attribute set outside `setup`
-│  ├─ SetAttributeInModuleSetupError            a dataclass field set in `setup`
-│  ├─ ReservedModuleAttributeError              a class uses a name that Module needs
-│  ├─ IncorrectPostInitOverrideError            `super().__post_init__()` was not called
-│  ├─ UnboundModuleError                        something that needs variables, on a bare module
+│  ├─ NameInUseError (ValueError)                          two things of one name
+│  ├─ AssignSubModuleError (ValueError)                    a submodule made outside `setup` and `@compact`
+│  ├─ AssignVariableError (ValueError)                     the same for a parameter or variable
+│  ├─ SetAttributeFrozenModuleError (TypeError)            an attribute set outside `setup`
+│  ├─ SetAttributeInModuleSetupError (TypeError)           a dataclass field set in `setup`
+│  ├─ ReservedModuleAttributeError (TypeError)             a class uses a name that Module needs
+│  ├─ IncorrectPostInitOverrideError (TypeError)           `super().__post_init__()` was not called
+│  ├─ UnboundModuleError (RuntimeError)                    something that needs variables, on a bare module
 │  │  ├─ CallCompactUnboundModuleError
 │  │  ├─ CallSetupUnboundModuleError
 │  │  └─ CallUnbindOnUnboundModuleError
-│  ├─ MissingAttributeError (AttributeError)    an attribute is not there, or not yet
-│  ├─ ApplyModuleInvalidMethodError             `method=` is no method
-│  ├─ InvalidInstanceModuleError                a class where an instance is needed
-│  └─ MergeParamError (ValueError)              an argument given twice, or not at all
+│  ├─ MissingAttributeError (AttributeError)               an attribute is not there, or not yet
+│  ├─ ApplyModuleInvalidMethodError (TypeError)            `method=` is no method
+│  ├─ InvalidInstanceModuleError (TypeError)               a class where an instance is needed
+│  └─ MergeParamError (ValueError)                         an argument given twice, or not at all
 └─ trees and state dicts
-   ├─ StructDefinitionError (TypeError)         a class that JAX could not rebuild
-   ├─ UnknownStructFieldError (TypeError)       `replace` with a name that is no field
-   ├─ FrozenDictMutationError (TypeError, ValueError)  an entry of a FrozenDict set or deleted
-   ├─ NotADictError (TypeError)                 a function over nested dicts given something else
-   ├─ TraverseTreeError (ValueError)            paths that do not describe a nested dict
-   ├─ StateDictKeyError (ValueError)            keys that are no strings, or the same as strings
-   ├─ DuplicateSerializationError (ValueError)  a type registered twice
-   └─ StateDictMismatchError (ValueError)       a state dict that does not fit its target
+   ├─ StructDefinitionError (TypeError)                    a class that JAX could not rebuild
+   ├─ UnknownStructFieldError (TypeError)                  `replace` with a name that is no field
+   ├─ FrozenDictMutationError (TypeError, ValueError)      an entry of a FrozenDict set or deleted
+   ├─ NotADictError (TypeError)                            a function over nested dicts given something else
+   ├─ TraverseTreeError (ValueError)                       paths that do not describe a nested dict
+   ├─ StateDictKeyError (ValueError)                       keys that are no strings, or the same as strings
+   ├─ DuplicateSerializationError (ValueError)             a type registered twice
+   └─ StateDictMismatchError (ValueError)                  a state dict that does not fit its target
 ```
 
 A text says where (the module path, as in `encoder/Dense_0`), what was found, what was expected and,
@@ -55,6 +55,17 @@ from typing import Any, Literal, NamedTuple, Self
 
 class LinenError(Exception):
     """Base of every error that Linen raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Their constructors take what they tell of, not the text that pickle would pass.
+        return _rebuild, (type(self), self.args, vars(self))
+
+
+def _rebuild(cls: type[LinenError], args: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    vars(error).update(attributes)
+    return error
 
 
 class ConfigError(LinenError, ValueError):
@@ -84,13 +95,17 @@ class InvalidRngError(LinenError, ValueError):
         )
 
     @classmethod
-    def missing_stream(cls, path: Sequence[str], stream: str, streams: Iterable[str]) -> Self:
+    def missing_stream(
+        cls, path: Sequence[str], stream: str, streams: Iterable[str], initializing: bool
+    ) -> Self:
         """Make the error for a draw from a stream that was not given."""
         given = sorted(streams)
         has = f"The streams given are {given}" if given else "No streams were given"
+        key = f'"{stream}": jax.random.key(0)'
+        call = "init" if initializing else "apply"
         return cls(
-            f'{_place(path)} draws from the random stream "{stream}", but it was not given. {has}. '
-            f'Write rngs={{"{stream}": jax.random.key(0)}} in the call of apply.'
+            f'{place(path)} draws from the random stream "{stream}", but it was not given. {has}. '
+            f"Write {'' if initializing else 'rngs='}{{{key}}} in the call of {call}."
         )
 
 
@@ -115,7 +130,7 @@ class ApplyScopeInvalidVariablesTypeError(LinenError, TypeError):
 
 
 class ApplyScopeInvalidVariablesStructureError(LinenError, ValueError):
-    """The variables hold a collection "params" that holds nothing but "params"."""
+    """The collection "params" holds a "params" of its own."""
 
     def __init__(self) -> None:
         """Say which layer is too much."""
@@ -136,7 +151,7 @@ class ScopeVariableNotFoundError(LinenError, KeyError):
         near = difflib.get_close_matches(name, list(found), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(
-            f'{_place(path)} needs the {self._kind()} "{name}" in collection "{collection}", but '
+            f'{place(path)} needs the {self._kind()} "{name}" in collection "{collection}", but '
             f"found only {_names(found)} there.{hint} {self._remedy()}"
         )
 
@@ -170,41 +185,80 @@ class ScopeCollectionNotFound(LinenError, KeyError):  # noqa: N818 - the name us
     """A variable is needed from a collection that is missing or empty at this place."""
 
     def __init__(
-        self, path: Sequence[str], collection: str, name: str, collections: Iterable[str]
+        self,
+        path: Sequence[str],
+        collection: str,
+        name: str,
+        collections: Iterable[str],
+        nearest: tuple[Sequence[str], Iterable[str]] | None = None,
     ) -> None:
-        """Say what was looked for, and which collections there are."""
+        """Say what was looked for, and which collections or which siblings there are."""
         self.path, self.collection, self.name = tuple(path), collection, name
-        found = list(collections)
-        text = (
-            f'{_place(path)} needs "{name}" from collection "{collection}", but there is nothing in '
-            f"that collection {'here' if path else 'at all'}; got keys {_names(found)}."
-        )
-        if collection == "params" and "params" not in found and found:
-            text += ' Did you mean {"params": ...}?'
-        elif collection == "params":
-            text += (
-                ' Pass what init returned: variables = model.init(key, x), then {"params": ...}.'
-            )
+        keys = list(collections)
+        if nearest is None:
+            found = f"at all; got keys {_names(keys)}."
         else:
-            text += f' Pass it with the variables, or mutable=["{collection}"] to have it created.'
-        super().__init__(text)
+            siblings = [sibling for sibling in nearest[1] if sibling not in path]
+            near = difflib.get_close_matches(path[len(nearest[0])], siblings, n=1)
+            beside = f"; {place(nearest[0])} has {_names(siblings)}" if siblings else ""
+            found = f"here{beside}." + (f" Did you mean {near[0]!r}?" if near else "")
+        super().__init__(
+            f'{place(path)} needs "{name}" from collection "{collection}", but there is nothing in '
+            f"that collection {found} {self._remedy(collection, keys)}"
+        )
+
+    def _remedy(self, collection: str, keys: Sequence[str]) -> str:
+        if collection != "params":
+            return f'Pass it with the variables, or mutable=["{collection}"] to have it created.'
+        if keys and "params" not in keys:
+            return 'Did you mean {"params": ...}?'
+        return "Pass what init returned: variables = model.init(key, x)."
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-class ScopeParamShapeError(LinenError, ValueError):
-    """A parameter does not have the shape or structure that its initializer makes."""
+class ParameterMismatch(NamedTuple):
+    """One parameter that is not what its initializer makes.
 
-    def __init__(self, path: Sequence[str], name: str, expected: str, found: str) -> None:
-        """Show both."""
-        self.path, self.name = tuple(path), name
-        self.expected, self.found = expected, found
-        super().__init__(
-            f'{_place(path)}: the parameter "{name}" was found with {found}, but its initializer '
-            f"makes {expected}. Either the input has another size than at init, or the parameters "
-            "are of another configuration of the model."
+    Attributes:
+        path: the module path.
+        name: the name of the parameter.
+        expected: the shape, or the structure of shapes, that the initializer makes.
+        found: the same of the parameter.
+    """
+
+    path: tuple[str, ...]
+    name: str
+    expected: str
+    found: str
+
+
+class ScopeParamShapeError(LinenError, ValueError):
+    """Parameters do not have the shape or structure that their initializers make.
+
+    Attributes:
+        mismatches: all of them that are known.
+    """
+
+    rows_shown = 20
+
+    def __init__(self, mismatches: Sequence[ParameterMismatch], inputs: str = "") -> None:
+        """Show every mismatch, and the shapes of the inputs if they are known."""
+        self.mismatches = tuple(mismatches)
+        rows = [
+            f'{place(m.path)}: the parameter "{m.name}" was found with {m.found}, but its '
+            f"initializer makes {m.expected}."
+            for m in self.mismatches[: self.rows_shown]
+        ]
+        if (more := len(self.mismatches) - self.rows_shown) > 0:
+            rows.append(f"... and {more} more.")
+        given = f" The inputs were {inputs}." if inputs else ""
+        rows[-1] += (
+            f"{given} Either the input has another size than at init, or the parameters are of "
+            "another configuration of the model."
         )
+        super().__init__("\n".join(rows))
 
 
 class ModifyScopeVariableError(LinenError, ValueError):
@@ -214,7 +268,7 @@ class ModifyScopeVariableError(LinenError, ValueError):
         """Say what to pass to make the collection mutable."""
         self.path, self.collection, self.name = tuple(path), collection, name
         super().__init__(
-            f'{_place(path)} changes "{name}" in collection "{collection}", which is immutable here. '
+            f'{place(path)} changes "{name}" in collection "{collection}", which is immutable here. '
             f'Write y, updates = model.apply(variables, ..., mutable=["{collection}"]) and merge '
             "updates into the variables."
         )
@@ -226,7 +280,7 @@ class InvalidScopeError(LinenError, RuntimeError):
     def __init__(self, path: Sequence[str]) -> None:
         """Name the scope."""
         super().__init__(
-            f"{_place(path)} is used after its init or apply has ended. Return values, not modules "
+            f"{place(path)} is used after its init or apply has ended. Return values, not modules "
             "or scopes, from init and apply; to work with a module at leisure, write "
             "bound = model.bind(variables)."
         )
@@ -238,7 +292,7 @@ class JaxTransformError(LinenError, RuntimeError):
     def __init__(self, path: Sequence[str], action: str) -> None:
         """Say what happened where, and what to use instead."""
         super().__init__(
-            f"{_place(path)} {action} inside a JAX transformation that began after the module was "
+            f"{place(path)} {action} inside a JAX transformation that began after the module was "
             "bound, where the result would be lost or leak a tracer. Use the lifted transformation "
             "instead of the raw one: linen_transforms.vmap, scan, jit, remat, grad, ... in place "
             "of jax.vmap, jax.lax.scan, jax.jit, jax.checkpoint, jax.grad, ..."
@@ -263,7 +317,7 @@ class NameInUseError(LinenError, ValueError):
         """Name both sides."""
         self.kind, self.name, self.path = kind, name, tuple(path)
         super().__init__(
-            f'{_place(path)} ({owner}) already has something named "{name}", so it cannot have a '
+            f'{place(path)} ({owner}) already has something named "{name}", so it cannot have a '
             f"{kind} of that name. Give one of them another name; a submodule that is meant to be "
             "shared is made once and called twice."
         )
@@ -275,7 +329,7 @@ class AssignSubModuleError(LinenError, ValueError):
     def __init__(self, submodule: str, path: Sequence[str], owner: str) -> None:
         """Say where it was made."""
         super().__init__(
-            f"{_place(path)} ({owner}) makes a submodule {submodule} outside setup() and @compact. "
+            f"{place(path)} ({owner}) makes a submodule {submodule} outside setup() and @compact. "
             f"Write self.layer = {submodule}(...) in setup(), or decorate the method with @compact; "
             f"{submodule}(..., parent=None) makes a module that stands alone."
         )
@@ -287,7 +341,7 @@ class AssignVariableError(LinenError, ValueError):
     def __init__(self, kind: str, name: str, path: Sequence[str], owner: str) -> None:
         """Say where it was made."""
         super().__init__(
-            f'{_place(path)} ({owner}) makes the {kind} "{name}" outside setup() and @compact. '
+            f'{place(path)} ({owner}) makes the {kind} "{name}" outside setup() and @compact. '
             f"Write self.{name} = self.{kind if kind == 'param' else 'variable'}(...) in setup(), "
             "or decorate the method with @compact."
         )
@@ -404,11 +458,20 @@ class ApplyModuleInvalidMethodError(LinenError, TypeError):
 class InvalidInstanceModuleError(LinenError, TypeError):
     """A module class is used where an instance is needed."""
 
-    def __init__(self, method: str) -> None:
-        """Say what to write."""
-        super().__init__(
+    @classmethod
+    def of_method(cls, method: str) -> Self:
+        """Make the error for a method that is called on a class."""
+        return cls(
             f"{method} needs an instance of a module, but was called on a class. Construct the "
             f"module first: MyModule(...).{method}(...)."
+        )
+
+    @classmethod
+    def of_parent(cls, parent: Any) -> Self:
+        """Make the error for a parent that is none."""
+        return cls(
+            "A parent must be a module instance, a scope, or None for a module that stands alone, "
+            f"but got {_describe(parent)}. In most cases it is right not to give one."
         )
 
 
@@ -424,7 +487,8 @@ class MergeParamError(LinenError, ValueError):
         )
 
 
-def _place(path: Sequence[str]) -> str:
+def place(path: Sequence[str]) -> str:
+    """Say in words which module a path leads to, as the errors do."""
     return f'The module "{"/".join(path)}"' if path else "The top-level module"
 
 

@@ -192,6 +192,23 @@ class PyTreeNode:
         return _replace(self, **updates)
 
 
+def is_struct(value: Any) -> bool:
+    """Say whether a value is an instance of a struct.
+
+    Args:
+        value: anything.
+
+    Returns:
+        True for instances of `PyTreeNode` and of classes decorated with `dataclass`.
+
+    Example:
+        >>> from linen_core import struct
+        >>> struct.is_struct({})
+        False
+    """
+    return hasattr(type(value), "__linen_struct__")
+
+
 def _make_struct(cls: Any, options: Mapping[str, Any]) -> Any:
     # Looked up in the class itself: a subclass of a struct is none until it is decorated.
     if "__linen_struct__" in vars(cls):

@@ -22,6 +22,8 @@ from typing import Any, ParamSpec
 from jax.nn import initializers as _jax
 from jax.nn.initializers import Initializer, ones, zeros
 
+from linen_core.extend import PureInitializer
+
 __all__ = [
     "Initializer",
     "constant",
@@ -81,15 +83,27 @@ class _InitializerValue:
         return self._factory, *map(_by_value, self._arguments.values())
 
 
+class _PureValue(_InitializerValue, PureInitializer):
+    """One whose arguments are values too, not arrays: it may be traced once for all."""
+
+    __slots__ = ()
+
+
 def _by_value(argument: Any) -> Any:
-    """Stands for an argument in comparisons: itself, or its identity if it cannot be hashed."""
+    """Stands for an argument in comparisons: its value, or its identity if it cannot be hashed."""
     if isinstance(argument, list):
         return tuple(argument)
+    if isinstance(argument, float):
+        return argument.hex()  # tells 0.0 from -0.0
+    return argument if _is_hashable(argument) else id(argument)
+
+
+def _is_hashable(argument: Any) -> bool:
     try:
         hash(argument)
     except TypeError:
-        return id(argument)
-    return argument
+        return False
+    return True
 
 
 def _comparable(factory: Callable[P, Initializer]) -> Callable[P, Initializer]:
@@ -100,7 +114,8 @@ def _comparable(factory: Callable[P, Initializer]) -> Callable[P, Initializer]:
     def make(*args: P.args, **kwargs: P.kwargs) -> Initializer:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return _InitializerValue(factory, bound.arguments)
+        is_pure = all(isinstance(x, list) or _is_hashable(x) for x in bound.arguments.values())
+        return (_PureValue if is_pure else _InitializerValue)(factory, bound.arguments)
 
     make.__module__ = __name__
     return make

@@ -16,7 +16,7 @@ from typing import Any
 from linen_core.errors import IncorrectPostInitOverrideError, ReservedModuleAttributeError
 
 # Attributes that Module sets on instances; a field of that name would break it.
-RESERVED = frozenset({"parent", "scope", "_state"})
+RESERVED = frozenset({"parent", "scope", "_state", "_parent"})
 
 
 class ModuleBase:
@@ -52,13 +52,13 @@ class ParentField:
         instance.__dict__["_parent"] = weakref.ref(parent) if is_module else parent
 
 
-def check_field_names(cls: type) -> None:
-    """Refuse a class body that annotates a name that Module needs.
+def check_names(cls: type) -> None:
+    """Refuse a class body that defines a name that Module needs.
 
     Raises:
         ReservedModuleAttributeError: it does.
     """
-    if reserved := RESERVED & inspect.get_annotations(cls).keys():
+    if reserved := RESERVED & (inspect.get_annotations(cls).keys() | vars(cls).keys()):
         raise ReservedModuleAttributeError(cls.__name__, sorted(reserved))
 
 

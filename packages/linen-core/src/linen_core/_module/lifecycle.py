@@ -28,6 +28,7 @@ class ModuleState:
         "autoname_counts",
         "children",
         "compact_depth",
+        "given",
         "in_setup",
         "is_frozen",
         "needs_setup",
@@ -41,8 +42,10 @@ class ModuleState:
         self.compact_depth = 0
         self.autoname_counts: dict[str, int] = {}
         self.children: dict[str, Any] = {}
-        # The module that this one is a bound copy of.
+        # The module that this one is a bound copy of, and the values that fields had before the
+        # submodules in them were owned.
         self.origin: Any = None
+        self.given: dict[str, Any] = {}
 
     @property
     def may_create(self) -> bool:
@@ -60,7 +63,7 @@ def begin(module: Any) -> None:
         attach(module, parent)
     elif parent is not None:
         if not isinstance(parent, ModuleBase):
-            raise InvalidInstanceModuleError("parent=")
+            raise InvalidInstanceModuleError.of_parent(parent)
         _begin_submodule(module, parent)
     state.is_frozen = True
 

@@ -6,6 +6,7 @@ this one; the README of this folder has the guarantees.
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self, overload
 
@@ -14,9 +15,10 @@ from typing_extensions import dataclass_transform
 from linen_core import _functional
 from linen_core._filters import CollectionFilter, DenyList
 from linen_core._module.fields import (
+    RESERVED,
     UNSPECIFIED,
     ParentField,
-    check_field_names,
+    check_names,
     init_field_names,
     make_dataclass,
     state_of,
@@ -33,6 +35,7 @@ from linen_core.errors import (
     CallUnbindOnUnboundModuleError,
     InvalidInstanceModuleError,
     MissingAttributeError,
+    ReservedModuleAttributeError,
     SetAttributeFrozenModuleError,
     SetAttributeInModuleSetupError,
 )
@@ -102,7 +105,7 @@ class Module(_DataclassBase):
 
     def __init_subclass__(cls, kw_only: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        check_field_names(cls)
+        check_names(cls)
         make_dataclass(cls, kw_only)
         wrap_methods(cls)
         cls._init_fields = init_field_names(cls)
@@ -122,10 +125,18 @@ class Module(_DataclassBase):
         if state is not None and state.in_setup:
             if name in type(self).__dataclass_fields__:  # pyright: ignore[reportAttributeAccessIssue]
                 raise SetAttributeInModuleSetupError(type(self).__name__, name)
+            if name in RESERVED:
+                raise ReservedModuleAttributeError(type(self).__name__, [name])
             value = own(self, name, value)
-        elif state is not None and state.is_frozen and name != "parent":
+        elif state is not None and state.is_frozen:
             raise SetAttributeFrozenModuleError(type(self).__name__, name)
         object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        state = self.__dict__.get("_state")
+        if state is not None and state.is_frozen and not state.in_setup:
+            raise SetAttributeFrozenModuleError(type(self).__name__, name)
+        object.__delattr__(self, name)
 
     def __getattr__(self, name: str) -> Any:
         # Only called for what is not there. Python asks for dunder names when it copies objects.
@@ -135,12 +146,16 @@ class Module(_DataclassBase):
             return getattr(self, name)
         if name.startswith("__"):
             raise AttributeError(name)
-        known = (*vars(self), *dir(type(self)))
-        raise MissingAttributeError(type(self).__name__, name, self.scope is not None, known)
+        # A property that raises AttributeError ends here too: its own error says more.
+        if (descriptor := inspect.getattr_static(type(self), name, None)) is not None:
+            return descriptor.__get__(self, type(self))
+        raise MissingAttributeError(
+            type(self).__name__, name, self.scope is not None, _own_names(self)
+        )
 
     def __repr__(self) -> str:
         fields = [f for f in dataclasses.fields(self) if f.repr and f.name != "name"]
-        shown = [f"{f.name}={self.__dict__.get(f.name)!r}" for f in fields]
+        shown = [f"{f.name}={inspect.getattr_static(self, f.name, None)!r}" for f in fields]
         shown += [f"name={self.name!r}"] if self.name is not None else []
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -187,7 +202,7 @@ class Module(_DataclassBase):
             ...     @compact
             ...     def __call__(self, x):
             ...         return x * self.param("scale", jax.nn.initializers.ones, x.shape[-1:])
-            >>> Scale().init(jax.random.key(0), jax.ShapeDtypeStruct((8, 1), "float32"))
+            >>> Scale().init(jax.random.key(0), jax.ShapeDtypeStruct((1,), "float32"))
             {'params': {'scale': Array([1.], dtype=float32)}}
         """
         run = _scope_function(self, "init", method, capture_intermediates)
@@ -222,7 +237,8 @@ class Module(_DataclassBase):
             InvalidInstanceModuleError: called on a class.
             InvalidFilterError: `mutable` is no filter.
         """
-        return Module.init(self, rngs, *args, method=method, mutable=mutable, **kwargs)
+        run = _scope_function(self, "lazy_init", method, False)
+        return _functional.lazy_init(run, mutable)(rngs, *args, **kwargs)
 
     def init_with_output(
         self,
@@ -428,9 +444,15 @@ Module.parent = ParentField()  # pyright: ignore[reportAttributeAccessIssue]
 
 def _check_instance(module: Any, method: str) -> None:
     if not isinstance(module, Module):
-        raise InvalidInstanceModuleError(method)
+        raise InvalidInstanceModuleError.of_method(method)
     state_of(module)
-    return
+
+
+def _own_names(module: Module) -> list[str]:
+    """Name what the user has given a module: fields, attributes and methods."""
+    classes = type(module).__mro__[: type(module).__mro__.index(Module)]
+    names = [*vars(module), *(name for cls in classes for name in vars(cls))]
+    return [name for name in names if not name.startswith("_")]
 
 
 def _scope_function(
@@ -444,7 +466,7 @@ def _scope_function(
     fn = resolve_method(module, method)
 
     @functools.wraps(fn)
-    def run(scope: Scope, *args: Any, **kwargs: Any) -> Any:
+    def run(scope: Scope, /, *args: Any, **kwargs: Any) -> Any:
         if capture_intermediates is False:
             return fn(bound_copy(module, scope), *args, **kwargs)
         with capturing(capture_intermediates):

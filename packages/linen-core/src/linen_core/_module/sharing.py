@@ -13,13 +13,16 @@ inside the containers, names it: `self.layers = [Dense(3), Dense(4)]` makes "lay
 Containers become immutable: lists become tuples and dicts become `FrozenDict`s.
 """
 
+import dataclasses
 import types
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from linen_core import struct
 from linen_core._frozen_dict import FrozenDict
 from linen_core._module.fields import ModuleBase
 from linen_core.config import config
@@ -38,8 +41,11 @@ def adopt_fields(module: Any) -> None:
     attributes = module.__dict__
     for name in type(module)._init_fields:
         value = attributes.get(name)
-        if type(value) not in _ATOMS and name != "name":
-            attributes[name] = own(module, name, value)
+        if type(value) not in _ATOMS:
+            owned = own(module, name, value)
+            if owned is not value:
+                module._state.given[name] = value
+                attributes[name] = owned
 
 
 def own(module: Any, name: str, value: Any) -> Any:
@@ -64,6 +70,11 @@ def own(module: Any, name: str, value: Any) -> Any:
         if hasattr(value, "_fields"):
             return type(value)(*items)
         return tuple(items)
+    if struct.is_struct(value):
+        parts = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        owned = {key: own(module, f"{name}_{key}", part) for key, part in parts.items()}
+        changed = {key: part for key, part in owned.items() if part is not parts[key]}
+        return dataclasses.replace(value, **changed) if changed else value
     return value
 
 
@@ -81,7 +92,7 @@ def _own_module(module: Any, name: str, submodule: Any) -> Any:
         copy = bound_copy(submodule, None)
         adopted[id(submodule)] = copy
         submodule = copy
-    submodule.parent = module
+    submodule.__dict__["_parent"] = weakref.ref(module)
     if not (config.preserve_adopted_names and submodule.name):
         submodule.__dict__["name"] = name
     attach_to_parent(submodule, module)
@@ -107,16 +118,17 @@ def detached_copy(module: Any) -> Any:
     origin = module._state.origin
     if origin is not None:
         return detached_copy(origin) if origin.scope is not None else origin.clone()
-    fields = {name: _detached(module.__dict__[name]) for name in type(module)._init_fields}
-    return type(module)(**fields | {"name": None, "parent": None})
+    fields = {name: module.__dict__[name] for name in type(module)._init_fields}
+    detached = {name: _detached(x) for name, x in (fields | module._state.given).items()}
+    return type(module)(**detached | {"name": None, "parent": None})
 
 
 def _detached(value: Any) -> Any:
     if isinstance(value, ModuleBase):
         return detached_copy(value)
-    if isinstance(value, tuple):
+    if isinstance(value, (list, tuple)):
         items = [_detached(item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    if isinstance(value, FrozenDict):
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, dict):
         return {key: _detached(item) for key, item in value.items()}
     return value

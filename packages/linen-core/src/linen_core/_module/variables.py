@@ -135,11 +135,9 @@ class ModuleVariables(ModuleBase):
         scope = self._bound_scope("there is no place to sow into")
         if not scope.is_mutable_collection(col):
             return False
-        if scope.has_variable(col, name):
-            values = scope.get_variable(col, name)
-        else:
-            scope.reserve(name, col)
-            values = init_fn()
+        scope.reserve_to_sow(name, col)
+        has_values = scope.has_variable(col, name)
+        values = scope.get_variable(col, name) if has_values else init_fn()
         scope.put_variable(col, name, reduce_fn(values, value))
         return True
 
