@@ -33,6 +33,9 @@ TOOLS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
 TEST_NEEDS = sorted({r for p in PACKAGES.values() for r in p.test_requirements})
 EXAMPLE_NEEDS = [f"--requirement={path}" for path in EXAMPLES.glob("*/requirements.txt")]
 
+# After Ctrl-C an example writes a checkpoint, which takes longer than nox would wait by itself.
+SECONDS_TO_SAVE = 60
+
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 DECLARED = sorted(
     {v for package in PACKAGES.values() for v in nox.project.python_versions(package.pyproject)},
@@ -68,7 +71,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types: pyright over sources, tests and examples."""
-    install_editable(session, *PACKAGES.values(), extra=[*TOOLS["types"], *EXAMPLE_NEEDS, "nox"])
+    extra = [*TOOLS["types"], *TEST_NEEDS, *EXAMPLE_NEEDS, "nox"]
+    install_editable(session, *PACKAGES.values(), extra=extra)
     session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
 
 
@@ -76,7 +80,7 @@ def types(session: nox.Session) -> None:
 @per_package
 def tests(session: nox.Session, package: Package) -> None:
     """Tests of one package, on every declared Python that is present."""
-    install_editable(session, package)
+    install_editable(session, package, extra=package.test_requirements)
     pytest(session, package.folder / "tests")
 
 
@@ -113,7 +117,8 @@ def minimums(session: nox.Session, package: Package) -> None:
     """Tests of one package on the lowest versions that it and its tests declare."""
     direct = [*package.requirements, *map(Requirement, package.test_requirements)]
     lowest = [pin for pin in floors(direct) if Requirement(pin).name not in PACKAGES]
-    install_editable(session, package, extra=constraints(session, lowest))
+    extra = [*package.test_requirements, *constraints(session, lowest)]
+    install_editable(session, package, extra=extra)
     pytest(session, package.folder / "tests")
 
 
@@ -137,7 +142,7 @@ def integration(session: nox.Session) -> None:
 @nox.session
 def parity(session: nox.Session) -> None:
     """Agreement with flax.linen, which is installed for this comparison alone."""
-    install_editable(session, *PACKAGES.values(), extra=TOOLS["parity"])
+    install_editable(session, *PACKAGES.values(), extra=[*TEST_NEEDS, *TOOLS["parity"]])
     pytest(session, "tests/parity")
 
 
@@ -152,7 +157,8 @@ def bench(session: nox.Session) -> None:
 def quickstart(session: nox.Session) -> None:
     """Trains the first example of the documentation."""
     install_editable(session, *PACKAGES.values(), extra=EXAMPLE_NEEDS)
-    session.run("python", EXAMPLES / "quickstart/main.py", *session.posargs)
+    command = ["python", EXAMPLES / "quickstart/main.py", *session.posargs]
+    session.run(*command, interrupt_timeout=SECONDS_TO_SAVE)
 
 
 @nox.session
@@ -169,11 +175,9 @@ def pytest(session: nox.Session, *arguments: str | Path) -> None:
 
 
 def install_editable(session: nox.Session, *packages: Package, extra: Iterable[str] = ()) -> None:
-    """Installs packages from the checkout, with the siblings and the test requirements they need."""
+    """Installs packages from the checkout, with the siblings they need."""
     needed = {p.name: p for package in packages for p in closure(package, PACKAGES)}
-    folders = [part for p in needed.values() for part in ("--editable", str(p.folder))]
-    tests = {requirement for package in packages for requirement in package.test_requirements}
-    session.install(*folders, *sorted(tests), *extra)
+    session.install(*[f"--editable={p.folder}" for p in needed.values()], *extra)
 
 
 def install_wheels(session: nox.Session, *packages: Package) -> None:

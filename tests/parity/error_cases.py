@@ -292,11 +292,6 @@ def unbind_of_an_unbound_module(library):
     library.nn.Dense(4).unbind()
 
 
-@raises("CallShareScopeOnUnboundModuleError")
-def share_scope_of_unbound_modules(library):
-    library.nn.share_scope(library.nn.Dense(4), library.nn.Dense(4))
-
-
 @raises("AssignSubModuleError")
 def submodule_outside_setup_and_compact(library):
     class Net(library.nn.Module):

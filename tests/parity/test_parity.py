@@ -6,14 +6,30 @@ from typing import Any
 import pytest
 
 from .case import compile_and_run, evaluate, initialize
+from .compact_cases import COMPACT
 from .comparison import differences
+from .function_cases import FUNCTIONS
 from .layer_cases import LAYERS
 from .libraries import PEER, SUBJECT, Library
-from .module_cases import MODULES
+from .method_cases import METHODS
 from .scope_cases import SCOPES
+from .setup_cases import SETUP
+from .sharing_cases import SHARING
+from .stream_cases import STREAMED
 from .variable_cases import VARIABLES
 
-ROWS = [*LAYERS, *MODULES, *VARIABLES, *SCOPES]
+TABLES = (
+    LAYERS,
+    FUNCTIONS,
+    COMPACT,
+    SETUP,
+    SHARING,
+    METHODS,
+    VARIABLES,
+    STREAMED,
+    SCOPES,
+)
+ROWS = [case for table in TABLES for case in table]
 CASES = {case.name: case for case in ROWS}
 every_case = pytest.mark.parametrize("name", CASES)
 

@@ -1,20 +1,12 @@
-"""Cases of variables, collections and random streams inside modules."""
-
-from functools import partial
-from typing import Any
+"""Cases of parameters, other variables and their collections inside modules."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .case import Table, X, normal
+from .case import Table
 
 VARIABLES = Table()
-STREAMS = {"params": 0, "noise": 1, "dropout": 2}
-DRAWS: dict[str, Any] = {"rngs": STREAMS, "apply_rngs": {"noise": 4, "dropout": 5}}
-
-
-# Parameters.
 
 
 @VARIABLES.module()
@@ -100,17 +92,6 @@ def param_initialized_with_a_second_key(nn):
             extra = self.make_rng("params") if self.is_initializing() else None
             noise = 0.0 if extra is None else jax.random.normal(extra, (1, 3))
             return x + self.param("bias", lambda key: jax.random.normal(key, (1, 3)) + noise)
-
-    return Net()
-
-
-@VARIABLES.module()
-def param_boxed(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            init = nn.with_partitioning(nn.initializers.normal(), (None, "model"))
-            return x * self.param("scale", init, (1, 3))
 
     return Net()
 
@@ -264,19 +245,6 @@ def variable_of_a_child_written_by_the_parent(nn):
 
 
 @VARIABLES.module(mutable=["state"])
-def variable_boxed(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            init = nn.with_partitioning(jnp.zeros, (None, "model"))
-            last = self.variable("state", "last", init, (2, 3))
-            last.value = last.value + x
-            return last.value
-
-    return Net()
-
-
-@VARIABLES.module(mutable=["state"])
 def variable_and_parameter_of_one_name_in_two_children(nn):
     class Child(nn.Module):
         collection: str
@@ -295,7 +263,7 @@ def variable_and_parameter_of_one_name_in_two_children(nn):
     return Net()
 
 
-# sow and perturb.
+# sow.
 
 
 @VARIABLES.module(mutable=["intermediates"])
@@ -356,177 +324,5 @@ def sow_during_init(nn):
         def __call__(self, x):
             self.sow("intermediates", "input", x)
             return x
-
-    return Net()
-
-
-@VARIABLES.module()
-def perturb(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return nn.Dense(2)(self.perturb("hidden", nn.Dense(3)(x)))
-
-    return Net()
-
-
-# Random streams.
-
-
-@VARIABLES.module(**DRAWS, gradients=False)
-def make_rng_repeatedly_from_several_streams(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            streams = ("noise", "dropout", "noise", "noise", "dropout")
-            return [self.make_rng(stream) for stream in streams]
-
-    return Net()
-
-
-def noise_layer(nn):
-    class Noise(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return x + jax.random.normal(self.make_rng("noise"), x.shape)
-
-    return Noise
-
-
-@VARIABLES.module(**DRAWS)
-def make_rng_in_nested_modules(nn):
-    noise = noise_layer(nn)
-
-    class Middle(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return noise()(noise(name="named")(nn.Dense(3)(x)))
-
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return Middle()(noise()(Middle()(x)))
-
-    return Net()
-
-
-@VARIABLES.module(**DRAWS)
-def make_rng_in_a_module_called_twice(nn):
-    noise = noise_layer(nn)
-
-    class Net(nn.Module):
-        def setup(self):
-            self.noise = noise()
-            self.list = [noise(), noise()]
-
-        def __call__(self, x):
-            return self.noise(self.list[1](self.noise(self.list[0](x))))
-
-    return Net()
-
-
-@VARIABLES.module(**DRAWS)
-def make_rng_beside_parameters(nn):
-    noise = noise_layer(nn)
-
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            x = noise()(nn.Dense(3)(x))
-            bias = self.param("bias", nn.initializers.normal(), (1, 3))
-            return noise()(nn.Dense(3)(x + bias)) * jax.random.normal(self.make_rng("noise"))
-
-    return Net()
-
-
-@VARIABLES.module(rngs={"params": 3}, apply_rngs={"params": 7}, gradients=False)
-def make_rng_falls_back_to_params(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return [self.make_rng("unknown"), self.make_rng(), self.make_rng("other")]
-
-    return Net()
-
-
-@VARIABLES.module(rngs=3, apply_rngs={"params": 7}, gradients=False)
-def make_rng_from_a_single_key(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            bias = self.param("bias", nn.initializers.normal(), (1, 3))
-            return bias, self.make_rng(), self.make_rng("params")
-
-    return Net()
-
-
-@VARIABLES.module(rngs={"params": 0, "noise": 1}, apply_rngs={"noise": 2})
-def make_rng_only_where_there_is_a_stream(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            found = [self.has_rng(stream) for stream in ("noise", "dropout", "params")]
-            return x + jax.random.normal(self.make_rng("noise"), x.shape), found
-
-    return Net()
-
-
-for implementation in ("threefry2x32", "rbg", "unsafe_rbg"):
-    VARIABLES.module(
-        name=f"make_rng, {implementation} keys",
-        key=partial(jax.random.key, impl=implementation),
-        **DRAWS,
-    )(lambda nn: noise_layer(nn)())
-VARIABLES.module(name="make_rng, raw keys", key=jax.random.PRNGKey, **DRAWS)(
-    lambda nn: noise_layer(nn)()
-)
-
-
-@VARIABLES.module(args=(normal(4, 8),), rngs=STREAMS, apply_rngs={"dropout": 5})
-def dropout_in_nested_modules(nn):
-    class Block(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            x = nn.Dropout(0.3, deterministic=False)(nn.relu(nn.Dense(8)(x)))
-            return x + nn.Dropout(0.3, deterministic=False)(nn.Dense(8)(x))
-
-    class Net(nn.Module):
-        def setup(self):
-            self.blocks = [Block() for _ in range(2)]
-            self.dropout = nn.Dropout(0.5)
-
-        def __call__(self, x):
-            for block in self.blocks:
-                x = self.dropout(block(x), deterministic=False)
-            return x
-
-    return Net()
-
-
-@VARIABLES.module(
-    args=(normal(2, 8, 8, 1),),
-    rngs=STREAMS,
-    apply_rngs={"dropout": 5},
-    mutable=["batch_stats"],
-    name="convolutional_network_trains",
-    kwargs={"train": True},
-    eager_ulps=8,
-    reason="batch normalisation is fused when it runs eagerly",
-)
-@VARIABLES.module(
-    args=(normal(2, 8, 8, 1),),
-    name="convolutional_network_evaluates",
-    kwargs={"train": False},
-)
-def convolutional_network(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x, train):
-            for features in (4, 8):
-                x = nn.Conv(features, (3, 3), use_bias=False)(x)
-                x = nn.relu(nn.BatchNorm(use_running_average=not train)(x))
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
-            x = nn.Dropout(0.4, deterministic=not train)(x.reshape(x.shape[0], -1))
-            return nn.log_softmax(nn.Dense(10)(x))
 
     return Net()

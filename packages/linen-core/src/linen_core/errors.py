@@ -29,6 +29,7 @@ LinenError
 │  │  ├─ CallSetupUnboundModuleError
 │  │  └─ CallUnbindOnUnboundModuleError
 │  ├─ MissingAttributeError (AttributeError)               an attribute is not there, or not yet
+│  ├─ DescriptorAttributeError (AttributeError)            a property raises AttributeError
 │  ├─ ApplyModuleInvalidMethodError (TypeError)            `method=` is no method
 │  ├─ InvalidInstanceModuleError (TypeError)               a class where an instance is needed
 │  └─ MergeParamError (ValueError)                         an argument given twice, or not at all
@@ -442,6 +443,18 @@ class MissingAttributeError(LinenError, AttributeError):
                 f"model.bind(variables).{name}."
             )
         super().__init__(f"{owner} has no attribute {name!r}.{hint}", name=name)
+
+
+class DescriptorAttributeError(LinenError, AttributeError):
+    """A property of a module raises AttributeError, which Python would take for its absence."""
+
+    def __init__(self, owner: str, name: str, error: AttributeError) -> None:
+        """Tell what the property raised."""
+        super().__init__(
+            f"The property {name!r} of {owner} raised {type(error).__name__}: {error} Only what "
+            "setup() or the class defines can be used in a property.",
+            name=name,
+        )
 
 
 class ApplyModuleInvalidMethodError(LinenError, TypeError):

@@ -15,7 +15,7 @@ Every error of this wheel is a `linen_core.errors.LinenError`:
         ├── DropoutRateError       a dropout rate outside [0, 1]
         └── InexactDtypeError      a computation was asked for in an integer or boolean dtype
 
-All but InputDtypeError are also ValueErrors. A missing `use_running_average` or `deterministic` is
+All of them are also ValueErrors. A missing `use_running_average` or `deterministic` is
 reported by `linen_core.merge_param`, a parameter of the wrong shape by the scope it is read from.
 
 The texts say, in this order: the layer and its module path, what was found, what was expected, and
@@ -49,7 +49,7 @@ class InputRankError(LayerError, ValueError):
     """The input has fewer dimensions than the layer needs."""
 
 
-class InputDtypeError(LayerError, TypeError):
+class InputDtypeError(LayerError, TypeError, ValueError):
     """The input has a dtype that the layer cannot take."""
 
 

@@ -33,6 +33,7 @@ from linen_core._rngs import Rngs
 from linen_core._scope import Scope
 from linen_core.errors import (
     CallUnbindOnUnboundModuleError,
+    DescriptorAttributeError,
     InvalidInstanceModuleError,
     MissingAttributeError,
     ReservedModuleAttributeError,
@@ -148,7 +149,10 @@ class Module(_DataclassBase):
             raise AttributeError(name)
         # A property that raises AttributeError ends here too: its own error says more.
         if (descriptor := inspect.getattr_static(type(self), name, None)) is not None:
-            return descriptor.__get__(self, type(self))
+            try:
+                return descriptor.__get__(self, type(self))
+            except AttributeError as error:
+                raise DescriptorAttributeError(type(self).__name__, name, error) from error
         raise MissingAttributeError(
             type(self).__name__, name, self.scope is not None, _own_names(self)
         )
