@@ -11,10 +11,7 @@ For every other one the shapes that it makes are found by `jax.eval_shape` and r
 mismatch is always confirmed by a fresh evaluation before it is reported.
 """
 
-import contextlib
 import dataclasses
-import functools
-import types
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +20,7 @@ import jax.core
 import numpy as np
 
 from linen_core._dicts import copy_dicts
+from linen_core._fingerprint import fingerprint
 from linen_core._meta import unbox
 from linen_core._trace import is_tracer
 from linen_core.errors import ParameterMismatch, ScopeParamShapeError
@@ -51,23 +49,23 @@ class _NoFingerprint(Exception):  # noqa: N818 - not an error, a branch
     """Nothing hashable says what determines a value."""
 
 
-class _PureInitializer:
+class _StaticInitializer:
     """An initializer and its arguments as a static argument of `jax.jit`, equal by value."""
 
     __slots__ = ("args", "fingerprint", "fn", "kwargs")
 
     def __init__(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]):
         self.fn, self.args, self.kwargs = fn, args, kwargs
-        self.fingerprint = _fingerprint((fn, tuple(args), dict(kwargs)))
+        self.fingerprint = fingerprint((fn, tuple(args), dict(kwargs)), _value_atom)
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _PureInitializer) and self.fingerprint == other.fingerprint
+        return isinstance(other, _StaticInitializer) and self.fingerprint == other.fingerprint
 
 
-def _initialize_parameter(initializer: _PureInitializer, key: jax.Array) -> Any:
+def _initialize_parameter(initializer: _StaticInitializer, key: jax.Array) -> Any:
     return initializer.fn(key, *initializer.args, **initializer.kwargs)
 
 
@@ -79,21 +77,19 @@ def initialize(
     init_fn: Callable[..., Any], key: jax.Array, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Any:
     """Run an initializer."""
-    if is_tracer(key) and _is_pure(init_fn, args, kwargs):
-        with contextlib.suppress(_NoFingerprint):
-            return _cached_initialize(_PureInitializer(init_fn, args, kwargs), key)
+    if is_tracer(key) and _is_pure(init_fn):
+        try:
+            initializer = _StaticInitializer(init_fn, args, kwargs)
+        except _NoFingerprint:
+            pass
+        else:
+            return _cached_initialize(initializer, key)
     return init_fn(key, *args, **kwargs)
 
 
-def _is_pure(init_fn: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    is_of_jax = str(getattr(init_fn, "__module__", "")).startswith("jax.")
-    if not (is_of_jax or isinstance(init_fn, PureInitializer)):
-        return False
-    try:
-        values = (*_captured(init_fn), *args, *kwargs.values())
-    except _NoFingerprint:
-        return False
-    return not any(isinstance(value, (jax.Array, np.ndarray)) for value in values)
+def _is_pure(init_fn: Any) -> bool:
+    module = str(getattr(init_fn, "__module__", ""))
+    return isinstance(init_fn, PureInitializer) or module.startswith("jax.")
 
 
 def check(
@@ -131,7 +127,7 @@ def _as_shape(x: Any) -> tuple[int, ...] | None:
 
 def _expected(init_fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     try:
-        key = _fingerprint((init_fn, tuple(args), dict(kwargs)))
+        key = fingerprint((init_fn, tuple(args), dict(kwargs)), _shape_atom)
     except _NoFingerprint:
         return None
     shapes = _remembered.get(key)
@@ -163,54 +159,29 @@ def describe_shapes(shapes: _Shapes) -> str:
     return f"the structure {jax.tree.unflatten(structure, leaves)} of shapes"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Atom:
-    """Something that is compared as a whole, such as a code object."""
+def _value_atom(x: Any) -> Hashable:
+    """Stand for a value that cannot change and is equal to others by value.
 
-    value: Hashable
-
-
-def _fingerprint(x: Any, depth: int = 0) -> Hashable:
-    if isinstance(x, _Atom):
-        return x
-    if isinstance(x, (float, complex, np.generic, np.ndarray)):
-        # Their bits: equality does not tell 0.0 from -0.0. Only small arrays decide shapes.
-        array = np.asarray(x)
-        return type(x), array.shape, array.dtype.str, array.tobytes() if array.size < 64 else b""
-    if isinstance(x, jax.core.Tracer | jax.Array | jax.ShapeDtypeStruct):
-        return "array", tuple(x.shape), str(x.dtype)
-    if depth > 8:
+    Raises:
+        _NoFingerprint: it is no such value: an array, or something that can be changed in place.
+    """
+    if isinstance(x, jax.Array) or not isinstance(x, Hashable):
         raise _NoFingerprint
-    return type(x), tuple(_fingerprint(part, depth + 1) for part in _parts(x))
+    return type(x), x
 
 
-def _parts(x: Any) -> Sequence[Any]:
-    """Give all that a value is made of."""
-    if isinstance(x, (tuple, list)):
-        return x
-    if isinstance(x, Mapping):
-        return [part for item in x.items() for part in item]
-    if isinstance(x, types.FunctionType):
-        return [_Atom(x.__code__), x.__defaults__, x.__kwdefaults__, *_captured(x)]
-    if isinstance(x, types.MethodType):
-        return [x.__func__, x.__self__]
-    if isinstance(x, functools.partial):
-        return [x.func, x.args, x.keywords]
+def _shape_atom(x: Any) -> Hashable:
+    """Stand for what decides a shape: of arrays their shapes, and of small numpy ones the values.
+
+    Raises:
+        _NoFingerprint: the value can be changed in place, so it determines nothing.
+    """
+    if isinstance(x, np.ndarray):
+        return "array", x.shape, str(x.dtype), x.tobytes() if x.size < 64 else b""
+    if isinstance(x, jax.Array | jax.ShapeDtypeStruct):
+        return "array", tuple(x.shape), str(x.dtype)
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
-        fields = (f.name for f in dataclasses.fields(x) if f.compare)
-        return [getattr(x, name, None) for name in fields]
-    if isinstance(x, slice):
-        return [x.start, x.stop, x.step]
-    if isinstance(x, (set, frozenset)):
-        return [_Atom(frozenset(x))]
-    if isinstance(x, Hashable):
-        return [_Atom(x)]
-    raise _NoFingerprint
-
-
-def _captured(fn: Any) -> list[Any]:
-    """Give the values in a function's closure."""
-    try:
-        return [cell.cell_contents for cell in getattr(fn, "__closure__", None) or ()]
-    except ValueError:  # a name that has no value yet
-        raise _NoFingerprint from None
+        # One that can be changed in place: its fields now.
+        fields = tuple(getattr(x, f.name) for f in dataclasses.fields(x))
+        return type(x), fingerprint(fields, _shape_atom)
+    return _value_atom(x)

@@ -4,6 +4,7 @@ For layer libraries, lifted transformations and frameworks. It is documented and
 API is, but it may change with a minor version.
 """
 
+from linen_core._fingerprint import fingerprint
 from linen_core._parameter import PureInitializer
 
-__all__ = ["PureInitializer"]
+__all__ = ["PureInitializer", "fingerprint"]
