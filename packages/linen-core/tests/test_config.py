@@ -97,3 +97,11 @@ def test_temporary_changes_are_undone_after_errors() -> None:
     with pytest.raises(ConfigError), config.temporary(profile=False, nothing=True):
         pass
     assert vars(config) == before
+
+
+def test_temporary_settings_leave_the_others_alone() -> None:
+    with config.temporary(return_frozendict=False):
+        with config.temporary(profile=False):
+            config.update("return_frozendict", True)
+        assert config.return_frozendict
+        assert config.profile

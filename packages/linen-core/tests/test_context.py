@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from linen_core import Module, compact, intercept_methods
-from linen_core._context import context, intercepting, no_current_module
+from linen_core._context import context, intercepting
 
 
 def test_a_thread_starts_with_nothing() -> None:
@@ -29,8 +29,7 @@ def test_a_thread_starts_with_nothing() -> None:
 def test_what_is_entered_is_left(fails: bool) -> None:
     before = (list(context.modules), context.interceptors)
     try:
-        with no_current_module(), intercepting(len), intercepting(repr):
-            assert context.modules[-1] is None
+        with intercepting(len), intercepting(repr):
             assert context.interceptors[-2:] == (len, repr)
             if fails:
                 raise KeyError
@@ -50,9 +49,6 @@ class Leaf(Module):
 class Outer(Module):
     @compact
     def __call__(self, fail: bool = False) -> int:
-        with no_current_module():
-            alone = Leaf()
-        assert alone.parent is None
         return Leaf()(fail)
 
 

@@ -118,3 +118,9 @@ def test_functions_are_not_kept_alive() -> None:
     del fn
     gc.collect()
     assert freed() is None
+
+
+def test_bound_modules_differ_by_their_variables() -> None:
+    first, second = (Layer().bind({"params": {"w": value}}) for value in (1, 2))
+    assert fingerprint(first.__call__) == fingerprint(first.__call__)
+    assert fingerprint(first.__call__) != fingerprint(second.__call__)

@@ -19,6 +19,7 @@ from linen_core.errors import (
     InvalidScopeError,
     LinenError,
     ModifyScopeVariableError,
+    ScopeParamShapeError,
 )
 
 KEY = jax.random.key(0)
@@ -322,3 +323,38 @@ def test_threads_do_not_disturb_each_other() -> None:
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         assert list(pool.map(use, range(4))) == [[n + 1] * 5 for n in range(4)]
+
+
+def test_a_mismatch_in_an_apply_inside_of_another_is_its_own() -> None:
+    def inner(scope: Scope, x: jax.Array) -> Any:
+        return x @ scope.param("kernel", jax.nn.initializers.ones, (x.shape[-1], 2))
+
+    def outer(scope: Scope, x: jax.Array) -> Any:
+        return apply(inner)({"params": {"kernel": jnp.ones((5, 2))}}, x)
+
+    for variables in ({}, {"params": {"kernel": jnp.ones(1)}}):
+        with pytest.raises(ScopeParamShapeError) as caught:
+            apply(outer)(variables, jnp.ones((1, 3)))
+        (mismatch,) = caught.value.mismatches
+        assert mismatch == ((), "kernel", "shape (3, 2)", "shape (5, 2)")
+
+
+def test_values_that_are_put_are_not_aliases() -> None:
+    mine = {"x": 1}
+
+    def model(scope: Scope) -> None:
+        scope.put_variable("state", "below", mine)
+        scope.push("below").put_variable("state", "x", 2)
+
+    assert apply(model, mutable=True)({})[1] == {"state": {"below": {"x": 2}}}
+    assert mine == {"x": 1}
+
+
+def test_parameters_in_their_boxes_are_not_aliases_either() -> None:
+    variables = {"params": {"w": {"a": 1}}}
+
+    def model(scope: Scope) -> None:
+        scope.param("w", lambda key: {"a": 1}, unbox=False)["a"] = 2
+
+    apply(model)(variables)
+    assert variables == {"params": {"w": {"a": 1}}}

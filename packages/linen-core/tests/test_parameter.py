@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linen_core import AxisMetadata, Module, Scope, apply, compact, freeze, struct
+from linen_core import AxisMetadata, Module, Scope, apply, compact, freeze, lazy_init, struct
 from linen_core import _parameter as parameter
 from linen_core.errors import LinenError, ScopeParamShapeError
 
@@ -315,3 +315,18 @@ def test_an_initializer_with_an_array_keeps_its_own_array() -> None:
 
     chex.assert_trees_all_equal(make(jnp.float32(1)), jnp.ones(2))
     chex.assert_trees_all_equal(make(jnp.float32(2)), jnp.full(2, 2.0))
+
+
+def test_a_partial_of_a_users_function_is_not_taken_for_pure() -> None:
+    start = [1.0]
+
+    def mine(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jnp.full(shape, start[0])
+
+    def model(scope: Scope) -> Any:
+        return scope.param("w", jax.tree_util.Partial(mine), (2,))
+
+    first = lazy_init(model)(KEY)["params"]["w"]
+    start[0] = 5.0
+    second = lazy_init(model)(KEY)["params"]["w"]
+    assert (first.tolist(), second.tolist()) == ([1.0, 1.0], [5.0, 5.0])

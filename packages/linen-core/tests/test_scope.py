@@ -199,8 +199,7 @@ def test_variable_needs_no_init_if_it_exists() -> None:
             None,
             ScopeVariableNotFoundError,
             'The top-level module needs the variable "scale" in collection "state", but found '
-            "only ['x'] there. Pass variables that contain it, or "
-            'mutable=["state"] to have it created.',
+            'only [\'x\'] there. Say how to create it: variable("state", "scale", init_fn).',
         ),
         (
             {"params": {"x": 1}},

@@ -3,9 +3,10 @@
 import contextlib
 import gc
 import traceback
+import types
 import warnings
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -246,3 +247,25 @@ def test_a_warning_of_the_model_is_given_once() -> None:
         warnings.simplefilter("always")
         Warns().init(KEY, X)
     assert [str(w.message) for w in caught] == ["mine"]
+
+
+def test_pytrees_that_cannot_be_rebuilt_are_passed_on() -> None:
+    class Pair(NamedTuple):
+        mixed: Any
+
+    class Net(Module):
+        @compact
+        def __call__(self, pair: Any) -> Any:
+            return self.param("w", lambda key: jnp.ones(len(pair.mixed)))
+
+    assert Net().init(KEY, Pair({1: X, "a": X}))["params"]["w"].shape == (2,)
+
+
+def test_results_that_jax_cannot_look_into_hold_no_tracers() -> None:
+    class Net(Module):
+        @compact
+        def __call__(self, x: jax.Array) -> None:
+            self.variable("state", "opaque", lambda: types.SimpleNamespace(x=x + 1))
+
+    opaque = Net().init(KEY, X)["state"]["opaque"]
+    assert jnp.array_equal(opaque.x, X + 1)

@@ -3,7 +3,6 @@
 Module code runs inside *frames*: while a method of a bound module runs, that module is on the
 **module stack** of the thread, so that a submodule constructed in the method finds its parent.
 Around methods there may be **interceptors**, functions that see each call before it happens.
-Whether method calls open a `jax.named_scope` is decided by **named calls**.
 
 Threads do not see each other's state: two threads may apply one module at the same time.
 """
@@ -28,16 +27,6 @@ class _Context(threading.local):
 
 
 context = _Context()
-
-
-@contextlib.contextmanager
-def no_current_module() -> Iterator[None]:
-    """Construct modules as if no method were running: they get no parent."""
-    context.modules.append(None)
-    try:
-        yield
-    finally:
-        context.modules.pop()
 
 
 @contextlib.contextmanager

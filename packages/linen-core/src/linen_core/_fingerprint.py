@@ -7,7 +7,8 @@ what determines the value:
 - a function: its code, defaults, captured variables, and the globals that its code names;
 - a bound method or a `functools.partial`: its function and what that is bound to;
 - tuples, lists, dicts, sets and slices: their type and the fingerprints of their elements;
-- a dataclass that compares and hashes by value, as modules do: its type and its compared fields;
+- a dataclass that compares and hashes by value, as modules do that are not bound: its type and its
+  compared fields;
 - everything else is an *atom*. What stands for an atom is up to the caller; as a rule a hashable
   value stands for itself and anything else for its identity.
 
@@ -24,6 +25,8 @@ from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
+
+from linen_core._module.fields import ModuleBase
 
 
 class Identity:
@@ -131,12 +134,19 @@ def _parts(value: Any) -> tuple[Any, ...] | None:
             return (frozenset(value),)
         case slice():
             return value.start, value.stop, value.step
-    # A class that compares by value but does not hash is meant to be changed in place.
-    by_value = getattr(getattr(type(value), "__dataclass_params__", None), "eq", False)
-    if by_value and type(value).__hash__ is not None:
+    if _is_value(value):
         fields = (f.name for f in dataclasses.fields(value) if f.compare)
         return tuple(getattr(value, name, None) for name in fields)
     return None
+
+
+def _is_value(value: Any) -> bool:
+    """Say whether something is a dataclass instance that stands for its fields and no more."""
+    by_value = getattr(getattr(type(value), "__dataclass_params__", None), "eq", False)
+    # What compares but does not hash is meant to be changed in place.
+    if not by_value or type(value).__hash__ is None:
+        return False
+    return not isinstance(value, ModuleBase) or value.scope is None
 
 
 def _named_globals(fn: FunctionType) -> list[Any]:

@@ -101,6 +101,8 @@ def apply(
             y = fn(scope, *args, **kwargs)
             return y if mutable is False else (y, _finish(scope.mutable_variables()))
         except ScopeParamShapeError as error:
+            if error.is_complete:  # of an apply inside this one
+                raise
 
             def expected() -> Any:
                 keys = {**scope.rngs, "params": jax.random.key(0)}

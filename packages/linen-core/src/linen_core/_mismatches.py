@@ -32,7 +32,7 @@ def explain(
         mismatches = list(_compare(params, jax.eval_shape(init), (), error.mismatches[0]))
     except Exception:
         mismatches = []
-    return ScopeParamShapeError(mismatches or error.mismatches, _describe_inputs(inputs))
+    return ScopeParamShapeError(mismatches or error.mismatches, _describe_inputs(inputs), True)
 
 
 def _compare(

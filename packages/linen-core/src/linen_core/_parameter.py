@@ -13,6 +13,7 @@ mismatch is always confirmed by a fresh evaluation before it is reported.
 
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from types import FunctionType
 from typing import Any
 
 import jax
@@ -88,8 +89,8 @@ def initialize(
 
 
 def _is_pure(init_fn: Any) -> bool:
-    module = str(getattr(init_fn, "__module__", ""))
-    return isinstance(init_fn, PureInitializer) or module.startswith("jax.")
+    is_of_jax = isinstance(init_fn, FunctionType) and init_fn.__module__.startswith("jax.")
+    return is_of_jax or isinstance(init_fn, PureInitializer)
 
 
 def check(
@@ -181,7 +182,7 @@ def _shape_atom(x: Any) -> Hashable:
     if isinstance(x, jax.Array | jax.ShapeDtypeStruct):
         return "array", tuple(x.shape), str(x.dtype)
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
-        # One that can be changed in place: its fields now.
-        fields = tuple(getattr(x, f.name) for f in dataclasses.fields(x))
+        # One that can be changed in place, or a bound module: its fields now.
+        fields = tuple(getattr(x, f.name) for f in dataclasses.fields(x) if f.compare)
         return type(x), fingerprint(fields, _shape_atom)
     return _value_atom(x)

@@ -8,7 +8,7 @@ for an immutable collection is kept, so that the path is walked once.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from linen_core._dicts import copy_dicts
+from linen_core._dicts import copy_dicts, map_in_order
 from linen_core._tree import Tree
 from linen_core.errors import ModifyScopeVariableError, NameInUseError
 
@@ -152,7 +152,9 @@ class Place:
         self._tree.check_trace(
             self.debug_path, f'changes the variable "{name}" of collection "{col}"'
         )
-        self._write(col)[name] = value
+        self._write(col)[name] = (
+            map_in_order(lambda leaf: leaf, value) if type(value) is dict else value
+        )
 
     def _nearest(self, col: str) -> tuple[Sequence[str], Iterable[str]] | None:
         """Give the path of the nearest place up that has the collection, and the names there."""

@@ -209,7 +209,8 @@ class Scope(Place):
         Args:
             fn: a function whose first argument is a scope.
             name: the name of the scope; None takes the first free `prefix` + number.
-            prefix: what automatic names begin with; by default the function's name and "_".
+            prefix: what automatic names begin with; by default the function's name and "_". Not
+                used when there is a name.
             named_call: whether calls open a `jax.named_scope` of that name.
             **partial_kwargs: keyword arguments to pass in every call.
 
@@ -456,16 +457,17 @@ class Scope(Place):
             self.put_variable("params", name, value)
         else:
             raise self._not_found(ScopeParamNotFoundError, "params", name)
-        return unboxed(copy_dicts(value)) if unbox else value
+        value = copy_dicts(value)
+        return unboxed(value) if unbox else value
 
     def _not_found(self, error: type[ScopeVariableNotFoundError], col: str, name: str) -> Exception:
         found = self._read(col)
-        if not found:
+        if not found and not self.is_mutable_collection(col):
             collections = self._root_collections()
             return ScopeCollectionNotFound(
                 self.debug_path, col, name, collections, self._nearest(col)
             )
-        return error(self.debug_path, col, name, found)
+        return error(self.debug_path, col, name, found or (), self.is_mutable_collection(col))
 
     # Flags.
 

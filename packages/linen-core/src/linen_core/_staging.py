@@ -46,8 +46,7 @@ def evaluate_needed(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
     Raises:
         LazyInitError: the result depends on the value of a `ShapeDtypeStruct`.
     """
-    leaves: list[Any] = []
-    map_in_order(leaves.append, (args, kwargs))
+    leaves = _leaves_in_order((args, kwargs))
     specs = [leaf for leaf in leaves if _is_spec(leaf)]
     if not specs and (any(map(is_tracer, leaves)) or is_tracing()):
         return fn(*args, **kwargs)
@@ -60,6 +59,20 @@ def evaluate_needed(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
         error.__traceback__ = staged = None
     # Not in the handler: what an eager call raises has no other error as its context.
     return fn(*args, **kwargs) if staged is None else _evaluate_staged(staged)
+
+
+def _leaves_in_order(tree: Any) -> list[Any]:
+    leaves: list[Any] = []
+
+    def collect(leaf: Any) -> Any:
+        leaves.append(leaf)
+        return leaf
+
+    try:
+        map_in_order(collect, tree)
+    except Exception:  # a pytree that JAX cannot take apart; then there is nothing to trace
+        return []
+    return leaves
 
 
 def _is_spec(x: Any) -> bool:
@@ -80,6 +93,14 @@ def _raise_for_specs(error: Exception, specs: Sequence[Any]) -> NoReturn:
     while frames is not None and frames.tb_frame.f_code.co_name != "traced":
         frames = frames.tb_next
     raise error.with_traceback(frames and frames.tb_next)
+
+
+class _MayHoldTracers(Exception):  # noqa: N818 - not an error, a branch
+    """A result holds an object that JAX cannot look into."""
+
+
+# What results may hold beside traced arrays.
+_PLAIN = (jax.Array, np.ndarray, np.generic, int, float, complex, str, bytes, jax.ShapeDtypeStruct)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +139,8 @@ def _stage(
 
         def replace(leaf: Any) -> Any:
             if not is_tracer(leaf):
+                if not isinstance(leaf, _PLAIN):
+                    raise _MayHoldTracers
                 return leaf
             outputs.append(leaf)
             return _Output(len(outputs) - 1)
@@ -193,7 +216,9 @@ def _evaluate(
     def read(var: Any) -> Any:
         return var.val if isinstance(var, Literal) else values[var]
 
-    for eqn in equations:
+    last_read = {v: i for i, eqn in enumerate(equations) for v in _variables(eqn.invars)}
+    outputs_needed = set(_variables(jaxpr.outvars))
+    for index, eqn in enumerate(equations):
         if eqn.params.get("name") == INITIALIZER_NAME:
             inner = eqn.params["jaxpr"]
             inputs = [read(var) for var in eqn.invars]
@@ -205,6 +230,9 @@ def _evaluate(
             alone = jaxpr.replace(constvars=inputs, invars=[], outvars=eqn.outvars, eqns=[eqn])
             outputs = jax.core.eval_jaxpr(alone, [values[var] for var in inputs])
         values.update(zip(eqn.outvars, outputs, strict=True))
+        for var in _variables(eqn.invars):
+            if last_read[var] == index and var not in outputs_needed:
+                del values[var]
     return [read(var) for var in jaxpr.outvars]
 
 

@@ -96,7 +96,7 @@ class Config:
             ...     config.profile
             False
         """
-        before = dict(vars(self))
+        before = {name: vars(self)[name] for name in settings if name in _DEFAULTS}
         try:
             for name, value in settings.items():
                 self.update(name, value)

@@ -20,7 +20,7 @@ LinenError
 │  ├─ NameInUseError (ValueError)                          two things of one name
 │  ├─ AssignSubModuleError (ValueError)                    a submodule made outside `setup` and `@compact`
 │  ├─ AssignVariableError (ValueError)                     the same for a parameter or variable
-│  ├─ SetAttributeFrozenModuleError (TypeError)            an attribute set outside `setup`
+│  ├─ SetAttributeFrozenModuleError (AttributeError, TypeError)  an attribute set outside `setup`
 │  ├─ SetAttributeInModuleSetupError (TypeError)           a dataclass field set in `setup`
 │  ├─ ReservedModuleAttributeError (TypeError)             a class uses a name that Module needs
 │  ├─ IncorrectPostInitOverrideError (TypeError)           `super().__post_init__()` was not called
@@ -31,6 +31,8 @@ LinenError
 │  ├─ MissingAttributeError (AttributeError)               an attribute is not there, or not yet
 │  ├─ DescriptorAttributeError (AttributeError)            a property raises AttributeError
 │  ├─ ApplyModuleInvalidMethodError (TypeError)            `method=` is no method
+│  ├─ BindArgumentsError (TypeError)                       `bind` is given arguments of the model
+│  ├─ HashBoundModuleError (TypeError)                     a module that has variables is hashed
 │  ├─ InvalidInstanceModuleError (TypeError)               a class where an instance is needed
 │  └─ MergeParamError (ValueError)                         an argument given twice, or not at all
 └─ trees and state dicts
@@ -145,10 +147,16 @@ class ScopeVariableNotFoundError(LinenError, KeyError):
     """A variable that is needed does not exist and cannot be created here."""
 
     def __init__(
-        self, path: Sequence[str], collection: str, name: str, found: Iterable[str] = ()
+        self,
+        path: Sequence[str],
+        collection: str,
+        name: str,
+        found: Iterable[str] = (),
+        is_mutable: bool = False,
     ) -> None:
         """Say where the variable was looked for and what is there."""
         self.path, self.collection, self.name = tuple(path), collection, name
+        self.is_mutable = is_mutable
         near = difflib.get_close_matches(name, list(found), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(
@@ -164,6 +172,8 @@ class ScopeVariableNotFoundError(LinenError, KeyError):
         return "variable"
 
     def _remedy(self) -> str:
+        if self.is_mutable:
+            return f'Say how to create it: variable("{self.collection}", "{self.name}", init_fn).'
         return (
             f'Pass variables that contain it, or mutable=["{self.collection}"] to have it created.'
         )
@@ -239,14 +249,18 @@ class ScopeParamShapeError(LinenError, ValueError):
     """Parameters do not have the shape or structure that their initializers make.
 
     Attributes:
-        mismatches: all of them that are known.
+        mismatches: the ones that are known.
+        is_complete: whether others have been looked for.
     """
 
     rows_shown = 20
 
-    def __init__(self, mismatches: Sequence[ParameterMismatch], inputs: str = "") -> None:
+    def __init__(
+        self, mismatches: Sequence[ParameterMismatch], inputs: str = "", is_complete: bool = False
+    ) -> None:
         """Show every mismatch, and the shapes of the inputs if they are known."""
         self.mismatches = tuple(mismatches)
+        self.is_complete = is_complete
         rows = [
             f'{place(m.path)}: the parameter "{m.name}" was found with {m.found}, but its '
             f"initializer makes {m.expected}."
@@ -348,7 +362,7 @@ class AssignVariableError(LinenError, ValueError):
         )
 
 
-class SetAttributeFrozenModuleError(LinenError, TypeError):
+class SetAttributeFrozenModuleError(LinenError, AttributeError, TypeError):
     """An attribute of a module is set after construction and outside `setup`."""
 
     def __init__(self, owner: str, name: str) -> None:
@@ -465,6 +479,29 @@ class ApplyModuleInvalidMethodError(LinenError, TypeError):
         super().__init__(
             f"method must be a method of {owner}, its name, or a function whose first argument is a "
             f"module, but got {_describe(method)}. Write for example method={owner}.__call__."
+        )
+
+
+class BindArgumentsError(LinenError, TypeError):
+    """`bind` is given arguments of the model."""
+
+    def __init__(self, count: int) -> None:
+        """Say what to do with them."""
+        super().__init__(
+            f"bind takes the variables only, but got {count} more positional arguments. Call the "
+            "bound module with them: model.bind(variables)(x)."
+        )
+
+
+class HashBoundModuleError(LinenError, TypeError):
+    """A module that has variables is hashed, by a cache or a static argument of `jax.jit`."""
+
+    def __init__(self, owner: str) -> None:
+        """Say what to use instead."""
+        super().__init__(
+            f"{owner} is bound to variables, which its hash would leave out: jax.jit or another cache "
+            "would take it for the same module with other variables. Pass the module and its variables "
+            "apart, module, variables = bound.unbind(), or call jax.jit(module.apply)(variables, ...)."
         )
 
 

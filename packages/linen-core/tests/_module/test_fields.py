@@ -3,13 +3,14 @@
 import copy
 import dataclasses
 import pickle
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
 from linen_core import Module, compact
 from linen_core._module.fields import UNSPECIFIED
 from linen_core.errors import (
+    HashBoundModuleError,
     IncorrectPostInitOverrideError,
     LinenError,
     ReservedModuleAttributeError,
@@ -281,3 +282,41 @@ def test_post_init_without_super(use: Any) -> None:
         "Forgetful.__post_init__ does not call super().__post_init__(). Write it as the last line "
         "of the method."
     )
+
+
+class Scale(Module):
+    @compact
+    def __call__(self, x: float) -> float:
+        return x * self.param("scale", lambda key: 1.0)
+
+
+def test_a_bound_module_does_not_hash() -> None:
+    bound = Scale().bind({"params": {"scale": 2.0}})
+    with pytest.raises(HashBoundModuleError) as caught:
+        hash(bound)
+    assert isinstance(caught.value, TypeError)
+    assert "Scale is bound to variables, which its hash would leave out" in str(caught.value)
+    assert "jax.jit(module.apply)(variables, ...)" in str(caught.value)
+    assert hash(bound.unbind()[0]) == hash(Scale())
+
+
+def test_fields_that_the_constructor_does_not_take_may_be_set_in_setup() -> None:
+    class Typed(Module):
+        layer: Any = dataclasses.field(init=False)
+
+        def setup(self) -> None:
+            self.layer = Scale()
+
+        def __call__(self, x: float) -> float:
+            return self.layer(x)
+
+    assert Typed().apply({"params": {"layer": {"scale": 2.0}}}, 3.0) == 6.0
+
+
+def test_generic_classes_may_be_given_their_parameters() -> None:
+    T = TypeVar("T")
+
+    class Box(Module, Generic[T]):
+        value: T
+
+    assert Box[int](4).value == 4

@@ -135,9 +135,11 @@ def test_captured_intermediates(capture: Any, expected: Any) -> None:
     assert (y, updates.get("intermediates", {})) == (30.0, expected)
 
 
-def test_intermediates_are_not_captured_into_an_immutable_collection() -> None:
-    assert Net().apply({}, 1.0, capture_intermediates=True) == 30.0
-    assert Net().init(KEY, 1.0, capture_intermediates=True) == {}
+def test_capturing_makes_the_collection_mutable() -> None:
+    captured = {"intermediates": {"leaf": {"__call__": (3.0,)}, "__call__": (30.0,)}}
+    assert Net().apply({}, 1.0, capture_intermediates=True) == (30.0, captured)
+    assert Net().apply({}, 1.0, capture_intermediates=True, mutable="x") == (30.0, captured)
+    assert Net().init(KEY, 1.0, capture_intermediates=True) == captured
 
 
 def test_init_captures_on_request() -> None:

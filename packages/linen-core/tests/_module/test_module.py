@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from linen_core import DenyList, FrozenDict, Module, compact, freeze
 from linen_core.config import config
 from linen_core.errors import (
+    BindArgumentsError,
     InvalidFilterError,
     InvalidInstanceModuleError,
     InvalidRngError,
@@ -163,7 +164,7 @@ def test_bound_modules() -> None:
 
 
 def test_bind_takes_no_more_arguments() -> None:
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(BindArgumentsError) as caught:
         Net().bind(VARIABLES, X)
     assert str(caught.value) == (
         "bind takes the variables only, but got 1 more positional arguments. Call the bound module "

@@ -253,3 +253,15 @@ def test_reading_an_attribute_in_setup_before_it_is_set() -> None:
 
     with pytest.raises(MissingAttributeError, match=r"^Net has no attribute 'a'"):
         Net().apply({})
+
+
+def test_a_failed_setup_leaves_nothing_behind() -> None:
+    class Failing(Module):
+        def setup(self) -> None:
+            self.leaf = Leaf(1.0)
+            raise KeyError("mine")
+
+    bound = Failing().bind({})
+    for _ in range(2):
+        with pytest.raises(KeyError, match="mine"):
+            _ = bound.leaf

@@ -299,3 +299,35 @@ def test_bound_modules_are_freed_at_once() -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_the_contents_of_a_struct_keep_their_structure() -> None:
+    @struct.dataclass
+    class Settings:
+        names: Any
+        sizes: Any
+
+    class Net(Module):
+        settings: Any
+
+        def __call__(self) -> Any:
+            return self.settings
+
+    settings = Settings({"a": 1}, [1])
+    assert jax.tree.structure(Net(settings).apply({})) == jax.tree.structure(settings)
+
+
+def test_a_submodule_with_a_frozen_dict_of_modules_unbinds_to_what_was_made() -> None:
+    class Leaf(Module):
+        pass
+
+    class Holder(Module):
+        leaves: Any
+
+    class Net(Module):
+        def setup(self) -> None:
+            self.holder = Holder(FrozenDict({"a": Leaf(), "b": [Leaf()]}))
+
+    module, _ = Net().bind({}).holder.unbind()
+    assert module == Holder(FrozenDict({"a": Leaf(), "b": [Leaf()]}))
+    assert module.leaves["a"].scope is None

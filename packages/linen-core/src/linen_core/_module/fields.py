@@ -9,11 +9,16 @@ that a tree of modules has no reference cycles.
 """
 
 import dataclasses
-import inspect
+import functools
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
-from linen_core.errors import IncorrectPostInitOverrideError, ReservedModuleAttributeError
+from linen_core.errors import (
+    HashBoundModuleError,
+    IncorrectPostInitOverrideError,
+    ReservedModuleAttributeError,
+)
 
 # Attributes that Module sets on instances; a field of that name would break it.
 RESERVED = frozenset({"parent", "scope", "_state", "_parent"})
@@ -23,6 +28,7 @@ class ModuleBase:
     """What every module is an instance of, for code that Module itself is made of."""
 
     _state: Any
+    scope: ClassVar[Any] = None
 
 
 class _Unspecified:
@@ -53,24 +59,45 @@ class ParentField:
 
 
 def check_names(cls: type) -> None:
-    """Refuse a class body that defines a name that Module needs.
+    """Refuse a dataclass whose body defines a name that Module needs.
 
     Raises:
         ReservedModuleAttributeError: it does.
     """
-    if reserved := RESERVED & (inspect.get_annotations(cls).keys() | vars(cls).keys()):
+    fields, inherited = (vars(c)["__dataclass_fields__"] for c in (cls, _nearest_dataclass(cls)))
+    annotated = {name for name, field in fields.items() if field is not inherited.get(name)}
+    if reserved := RESERVED & (annotated | vars(cls).keys()):
         raise ReservedModuleAttributeError(cls.__name__, sorted(reserved))
+
+
+def _nearest_dataclass(cls: type) -> type:
+    return next(base for base in cls.__mro__[1:] if "__dataclass_fields__" in vars(base))
 
 
 def make_dataclass(cls: type, kw_only: bool) -> None:
     """Make a class a dataclass, in place. Its own `__eq__` and `__hash__` stay."""
+    has_hash = "__hash__" in vars(cls)
     dataclasses.dataclass(
         cls,
         repr=False,
         eq="__eq__" not in cls.__dict__,
-        unsafe_hash="__hash__" not in cls.__dict__,
+        unsafe_hash=not has_hash,
         kw_only=kw_only,
     )
+    if not has_hash:
+        setattr(cls, "__hash__", _unless_bound(vars(cls)["__hash__"]))  # noqa: B010
+
+
+def _unless_bound(hash_fields: Callable[[Any], int]) -> Callable[[Any], int]:
+    """Refuse to hash a module with variables: a cache would take it for one with others."""
+
+    @functools.wraps(hash_fields)
+    def __hash__(self: Any) -> int:  # noqa: N807 - it is one
+        if self.scope is not None:
+            raise HashBoundModuleError(type(self).__name__)
+        return hash_fields(self)
+
+    return __hash__
 
 
 def init_field_names(cls: type) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class ModuleState:
         self.in_setup = False
         self.compact_depth = 0
         self.autoname_counts: dict[str, int] = {}
+        # Owned, so that a submodule that nothing else refers to lives as long as this one.
         self.children: dict[str, Any] = {}
         # The module that this one is a bound copy of, and the values that fields had before the
         # submodules in them were owned.
@@ -110,6 +111,7 @@ def set_up(module: Any) -> None:
     state.needs_setup = False
     state.in_setup = True
     reservations = module.scope.reservations()
+    attributes, children = dict(vars(module)), dict(state.children)
     context.modules.append(module)
     try:
         module.setup()
@@ -117,6 +119,9 @@ def set_up(module: Any) -> None:
         # What went wrong once goes wrong again: the next use shows the same error.
         state.needs_setup = True
         module.scope.restore_reservations(reservations)
+        vars(module).clear()
+        vars(module).update(attributes)
+        state.children = children
         raise
     finally:
         context.modules.pop()

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 from typing_extensions import dataclass_transform
 
 from linen_core import _functional
-from linen_core._filters import CollectionFilter, DenyList
+from linen_core._filters import CollectionFilter, DenyList, union_filters
 from linen_core._module.fields import (
     RESERVED,
     UNSPECIFIED,
@@ -32,6 +32,7 @@ from linen_core._module.wrapping import wrap_methods
 from linen_core._rngs import Rngs
 from linen_core._scope import Scope
 from linen_core.errors import (
+    BindArgumentsError,
     CallUnbindOnUnboundModuleError,
     DescriptorAttributeError,
     InvalidInstanceModuleError,
@@ -106,8 +107,8 @@ class Module(_DataclassBase):
 
     def __init_subclass__(cls, kw_only: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        check_names(cls)
         make_dataclass(cls, kw_only)
+        check_names(cls)
         wrap_methods(cls)
         cls._init_fields = init_field_names(cls)
 
@@ -124,7 +125,7 @@ class Module(_DataclassBase):
     def __setattr__(self, name: str, value: Any) -> None:
         state = self.__dict__.get("_state")
         if state is not None and state.in_setup:
-            if name in type(self).__dataclass_fields__:  # pyright: ignore[reportAttributeAccessIssue]
+            if name in type(self)._init_fields or name == "parent":
                 raise SetAttributeInModuleSetupError(type(self).__name__, name)
             if name in RESERVED:
                 raise ReservedModuleAttributeError(type(self).__name__, [name])
@@ -177,8 +178,10 @@ class Module(_DataclassBase):
         """Create the variables, without running the forward pass.
 
         The call is traced once to find the variables, and only what their initial values depend
-        on is evaluated. The values are those of an ordinary call, bit for bit. A model whose Python
-        code needs concrete values runs as an ordinary call.
+        on is evaluated. The values are those of an ordinary call, bit for bit. A model that cannot
+        be traced, because its Python code needs concrete values, say, runs again as an ordinary
+        call. As under `jax.jit`, arrays that a model keeps outside of its variables while it is
+        traced (in a global cache) are tracers and of no use later.
 
         Args:
             rngs: a key, for the stream "params", or a dict from stream names to keys.
@@ -210,6 +213,7 @@ class Module(_DataclassBase):
             {'params': {'scale': Array([1.], dtype=float32)}}
         """
         run = _scope_function(self, "init", method, capture_intermediates)
+        mutable = _with_intermediates(mutable, capture_intermediates)
         return _functional.lazy_init(run, mutable)(rngs, *args, **kwargs)
 
     def lazy_init(
@@ -273,6 +277,7 @@ class Module(_DataclassBase):
             InvalidFilterError: `mutable` is no filter.
         """
         run = _scope_function(self, "init_with_output", method, capture_intermediates)
+        mutable = _with_intermediates(mutable, capture_intermediates)
         return _functional.init(run, mutable)(rngs, *args, **kwargs)
 
     @overload
@@ -283,7 +288,7 @@ class Module(_DataclassBase):
         rngs: Rngs | None = None,
         method: Callable[..., Any] | str | None = None,
         mutable: Literal[False] = False,
-        capture_intermediates: bool | CaptureFilter = False,
+        capture_intermediates: Literal[False] = False,
         **kwargs: Any,
     ) -> Any: ...
 
@@ -296,6 +301,18 @@ class Module(_DataclassBase):
         method: Callable[..., Any] | str | None = None,
         mutable: CollectionFilter,
         capture_intermediates: bool | CaptureFilter = False,
+        **kwargs: Any,
+    ) -> tuple[Any, dict[str, Any]]: ...
+
+    @overload
+    def apply(
+        self,
+        variables: Mapping[str, Any],
+        *args: Any,
+        rngs: Rngs | None = None,
+        method: Callable[..., Any] | str | None = None,
+        mutable: CollectionFilter = False,
+        capture_intermediates: Literal[True] | CaptureFilter,
         **kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]: ...
 
@@ -319,12 +336,12 @@ class Module(_DataclassBase):
             mutable: a filter of the collections that may change.
             capture_intermediates: whether to store what methods return in "intermediates": True
                 for every `__call__`, or a function of a module and a method name that says so.
-                The collection must be mutable.
+                The collection is then mutable.
             **kwargs: keyword arguments of the method.
 
         Returns:
-            What the method returns; if `mutable` is not False, a pair of that and the variables of
-            the mutable collections.
+            What the method returns; if `mutable` is not False or intermediates are captured, a pair
+            of that and the variables of the mutable collections.
 
         Raises:
             ApplyScopeInvalidVariablesTypeError: `variables` is no mapping of mappings.
@@ -351,6 +368,7 @@ class Module(_DataclassBase):
             (5, {'state': {'calls': 5}})
         """
         run = _scope_function(self, "apply", method, capture_intermediates)
+        mutable = _with_intermediates(mutable, capture_intermediates)
         return _functional.apply(run, mutable)(variables, *args, rngs=rngs, **kwargs)
 
     # Bound modules.
@@ -366,8 +384,7 @@ class Module(_DataclassBase):
 
         Args:
             variables: a dict from collections to nested dicts of arrays. It is never changed.
-            *args: accepted for compatibility with flax.linen, where they have no effect; giving
-                any raises.
+            *args: none can be given; flax.linen accepts them and ignores them.
             rngs: a key, for the stream "params", or a dict from stream names to keys.
             mutable: a filter of the collections that may change.
 
@@ -380,7 +397,7 @@ class Module(_DataclassBase):
             InvalidRngError: something in `rngs` is not a single key.
             InvalidInstanceModuleError: called on a class.
             InvalidFilterError: `mutable` is no filter.
-            TypeError: positional arguments were given after the variables.
+            BindArgumentsError: positional arguments were given after the variables.
 
         Example:
             >>> from linen_core import Module, compact
@@ -393,10 +410,7 @@ class Module(_DataclassBase):
         """
         _check_instance(self, "bind")
         if args:
-            raise TypeError(
-                f"bind takes the variables only, but got {len(args)} more positional arguments. "
-                "Call the bound module with them: model.bind(variables)(x)."
-            )
+            raise BindArgumentsError(len(args))
         return bound_copy(self, _functional.bind(variables, rngs, mutable))
 
     def unbind(self) -> tuple[Self, dict[str, Any]]:
@@ -452,11 +466,19 @@ def _check_instance(module: Any, method: str) -> None:
     state_of(module)
 
 
+def _with_intermediates(
+    mutable: CollectionFilter, capture_intermediates: bool | CaptureFilter
+) -> CollectionFilter:
+    if capture_intermediates is False:
+        return mutable
+    return union_filters(mutable, "intermediates")
+
+
 def _own_names(module: Module) -> list[str]:
     """Name what the user has given a module: fields, attributes and methods."""
     classes = type(module).__mro__[: type(module).__mro__.index(Module)]
     names = [*vars(module), *(name for cls in classes for name in vars(cls))]
-    return [name for name in names if not name.startswith("_")]
+    return [name for name in names if not name.startswith("_") and name not in ("name", "scope")]
 
 
 def _scope_function(

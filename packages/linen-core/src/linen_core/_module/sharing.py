@@ -10,13 +10,16 @@ inside the containers, names it: `self.layers = [Dense(3), Dense(4)]` makes "lay
   outside means sharing its variables inside. The first attribute that owns it names it.
 * A submodule that has its place already keeps it: it is shared.
 
-Containers become immutable: lists become tuples and dicts become `FrozenDict`s.
+Containers become immutable: lists become tuples and dicts become `FrozenDict`s. Inside of structs
+they stay what they are, so that the structure of the pytree does.
 """
 
 import dataclasses
+import functools
+import operator
 import types
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -53,28 +56,68 @@ def own(module: Any, name: str, value: Any) -> Any:
 
     Args:
         module: the module whose attribute it is.
-        name: the name of the attribute, followed by keys in containers.
+        name: the name of the attribute.
         value: the attribute's value.
 
     Returns:
-        The value to store.
+        The value to store; `value` itself if nothing in it has to change.
     """
     if type(value) in _ATOMS:
         return value
+    return _immutable(map_modules(functools.partial(_own_module, module), value, name))
+
+
+def map_modules(fn: Callable[[str, Any], Any], value: Any, name: str = "") -> Any:
+    """Replace the modules in a value, alone or inside containers.
+
+    Args:
+        fn: gives what replaces a module, from its name and the module.
+        value: anything; lists, tuples, dicts and structs are looked into.
+        name: the name of the value; the names inside of containers have the keys appended.
+
+    Returns:
+        The value, with new containers only where something in them was replaced.
+    """
     if isinstance(value, ModuleBase):
-        return _own_module(module, name, value)
+        return fn(name, value)
+    old = _items(value)
+    new = {key: map_modules(fn, item, f"{name}_{key}") for key, item in old.items()}
+    if all(item is old[key] for key, item in new.items()):
+        return value
+    return _with_items(value, new)
+
+
+def _items(value: Any) -> dict[Any, Any]:
+    """Give what a container holds, by key; nothing for what is no container."""
     if isinstance(value, Mapping):
-        return FrozenDict({k: own(module, f"{name}_{k}", v) for k, v in value.items()})
+        return dict(value)
     if isinstance(value, (list, tuple)):
-        items = [own(module, f"{name}_{i}", v) for i, v in enumerate(value)]
-        if hasattr(value, "_fields"):
-            return type(value)(*items)
-        return tuple(items)
+        return dict(enumerate(value))
     if struct.is_struct(value):
-        parts = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        owned = {key: own(module, f"{name}_{key}", part) for key, part in parts.items()}
-        changed = {key: part for key, part in owned.items() if part is not parts[key]}
-        return dataclasses.replace(value, **changed) if changed else value
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return {}
+
+
+def _with_items(value: Any, items: dict[Any, Any]) -> Any:
+    """Give a container of the same kind that holds other items."""
+    if isinstance(value, Mapping):
+        return FrozenDict(items) if isinstance(value, FrozenDict) else items
+    if struct.is_struct(value):
+        return dataclasses.replace(value, **items)
+    return (
+        type(value)(*items.values()) if hasattr(value, "_fields") else type(value)(items.values())
+    )
+
+
+def _immutable(value: Any) -> Any:
+    """Make lists tuples and dicts `FrozenDict`s, except inside of structs."""
+    if isinstance(value, Mapping):
+        return FrozenDict({key: _immutable(item) for key, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        items = [_immutable(item) for item in value]
+        if isinstance(value, tuple) and all(map(operator.is_, items, value)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
     return value
 
 
@@ -115,20 +158,16 @@ def bound_copy(module: Any, parent: Any) -> Any:
 
 def detached_copy(module: Any) -> Any:
     """Give what a bound module was before it was bound: an equal module that stands alone."""
-    origin = module._state.origin
-    if origin is not None:
-        return detached_copy(origin) if origin.scope is not None else origin.clone()
+    if module._state.origin is not None:
+        return detached_copy(module._state.origin)
+    if module.scope is None:
+        return copy_fields(module, {"parent": None})
     fields = {name: module.__dict__[name] for name in type(module)._init_fields}
-    detached = {name: _detached(x) for name, x in (fields | module._state.given).items()}
-    return type(module)(**detached | {"name": None, "parent": None})
+    given = fields | module._state.given | {"name": None}
+    detached = {name: map_modules(_detach, value) for name, value in given.items()}
+    return type(module)(**detached, parent=None)
 
 
-def _detached(value: Any) -> Any:
-    if isinstance(value, ModuleBase):
-        return detached_copy(value)
-    if isinstance(value, (list, tuple)):
-        items = [_detached(item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if isinstance(value, dict):
-        return {key: _detached(item) for key, item in value.items()}
-    return value
+def _detach(name: str, module: Any) -> Any:
+    del name
+    return detached_copy(module)
