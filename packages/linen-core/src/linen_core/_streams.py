@@ -13,7 +13,8 @@ import jax
 
 from linen_core._rngs import LazyRng, Rng
 from linen_core._tree import Tree
-from linen_core.errors import InvalidRngError, place
+from linen_core.errors import InvalidRngError
+from linen_core.errors._base import place
 
 
 class _Draws:
