@@ -349,6 +349,21 @@ def test_a_step_of_another_library(tmp_path: Path) -> None:
         checkpointer.restore({"x": 1})
 
 
+def test_steps_of_another_library_are_never_deleted(tmp_path: Path) -> None:
+    for step in (1, 2):
+        (tmp_path / str(step) / "default").mkdir(parents=True)
+    with (
+        Checkpointer(tmp_path, keep_last=1) as checkpointer,
+        pytest.raises(CheckpointDirectoryError) as caught,
+    ):
+        checkpointer.save(3, {"x": 1})
+    assert str(caught.value) == (
+        f"{tmp_path}: found steps [1, 2], which linen-train did not write, and which keeping the "
+        "newest steps could delete. Save into another directory."
+    )
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["1", "2"]
+
+
 def edit_manifest(step: Path, old: str, new: str) -> None:
     file = step / "manifest" / "metadata"
     text = file.read_text()

@@ -59,8 +59,10 @@ class StepStore:
 
         Raises:
             CheckpointSaveError: it failed already.
+            CheckpointDirectoryError: the directory holds steps of another library.
             CheckpointClosedError: the store is closed.
         """
+        self._check_own()
         items: dict[str, ocp.args.CheckpointArgs] = {
             "manifest": ocp.args.JsonSave(manifest),
             "metadata": ocp.args.JsonSave(metadata),
@@ -122,6 +124,15 @@ class StepStore:
         finally:
             self._manager.close()
             self._manager = None
+
+    def _check_own(self) -> None:
+        """Refuse to write beside steps of another library: Orbax would delete the oldest of them."""
+        foreign = [step for step in self.steps() if not (self.place(step) / "manifest").is_dir()]
+        if foreign:
+            raise CheckpointDirectoryError(
+                f"{self.directory}: found steps {foreign}, which linen-train did not write, and which "
+                "keeping the newest steps could delete. Save into another directory."
+            )
 
     def _open(self) -> ocp.CheckpointManager:
         return ocp.CheckpointManager(

@@ -96,6 +96,7 @@ class Checkpointer:
             CheckpointStepError: the step is negative or not newer than the newest one.
             CheckpointLeafError: a leaf is neither array nor number nor random key.
             CheckpointMetadataError: the metadata cannot be written as JSON.
+            CheckpointDirectoryError: the directory holds steps of another library.
             CheckpointSaveError: this save, or the one before it, failed.
             CheckpointClosedError: the checkpointer is closed.
 
