@@ -40,12 +40,13 @@ def test_an_interceptor_sees_every_call() -> None:
     with intercept_methods(watch):
         assert Net().apply({}, x=1.0) == 30.0
     assert seen == [
+        (None, Net, "setup", (), {}, None),
         ("leaf", Leaf, "__call__", (1.0,), {}, 3.0),
         ("leaf", Leaf, "helper", (3.0,), {}, 30.0),
         (None, Net, "__call__", (), {"x": 1.0}, 30.0),
     ]
     assert Net().apply({}, 1.0) == 30.0
-    assert len(seen) == 3
+    assert len(seen) == 4
 
 
 def test_the_context_has_the_method_of_the_class_body() -> None:
@@ -126,7 +127,7 @@ def test_intercepted_arguments_may_have_any_name(name: str) -> None:
         (False, {}),
         (True, {"leaf": {"__call__": (3.0,)}, "__call__": (30.0,)}),
         (lambda module, name: name == "helper", {"leaf": {"helper": (30.0,)}}),
-        (lambda module, name: module.name is None, {"__call__": (30.0,)}),
+        (lambda module, name: module.name is None, {"setup": (None,), "__call__": (30.0,)}),
     ],
     ids=["nothing", "calls", "by method", "by module"],
 )
@@ -158,3 +159,22 @@ def test_every_call_of_a_shared_module_is_captured() -> None:
 
     _, updates = Twice().apply({}, 1.0, capture_intermediates=True, mutable=["intermediates"])
     assert updates["intermediates"]["leaf"] == {"__call__": (2.0, 3.0)}
+
+
+def test_setup_is_intercepted_too() -> None:
+    class WithSetup(Module):
+        def setup(self) -> None:
+            self.leaf = Leaf()
+
+        def __call__(self, x: float) -> float:
+            return self.leaf(x)
+
+    seen = []
+
+    def note(next_fun: Any, args: Any, kwargs: Any, called: MethodContext) -> Any:
+        seen.append((type(called.module).__name__, called.method_name))
+        return next_fun(*args, **kwargs)
+
+    with intercept_methods(note):
+        WithSetup().apply({}, 1.0)
+    assert seen == [("WithSetup", "setup"), ("WithSetup", "__call__"), ("Leaf", "__call__")]

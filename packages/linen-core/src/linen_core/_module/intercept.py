@@ -1,4 +1,4 @@
-"""Interceptors: functions that see every method call of every module, except `setup`.
+"""Interceptors: functions that see every method call of every module.
 
 An interceptor is called instead of the method, with the function to call next, the arguments and a
 `MethodContext`; it returns what the caller gets. Interceptors nest: the one entered last is
@@ -36,7 +36,7 @@ CaptureFilter: TypeAlias = Callable[[Any, str], bool]
 
 
 def intercept_methods(interceptor: Interceptor) -> contextlib.AbstractContextManager[None]:
-    """Call a function around every method call of every module, except `setup`, in a `with` block.
+    """Call a function around every method call of every module, in a `with` block.
 
     Args:
         interceptor: a function `(next_fun, args, kwargs, context)`. `next_fun(*args, **kwargs)`

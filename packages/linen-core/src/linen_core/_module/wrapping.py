@@ -146,7 +146,10 @@ def _wrap_setup(fun: Callable[..., Any]) -> Callable[..., Any]:
     def setup(self: Any) -> None:
         if self.scope is None:
             raise CallSetupUnboundModuleError(type(self).__name__)
-        fun(self)
+        if context.interceptors:
+            call_intercepted(fun, self, "setup")
+        else:
+            fun(self)
 
     vars(setup)["method_handler_wrapped"] = True
     return setup
