@@ -51,13 +51,15 @@ def missing_from_tree(docstring: str, names: Iterable[str]) -> list[str]:
 @per_package
 def test_sources_raise_errors_of_their_own(package: Package) -> None:
     paths = package.source.rglob("*.py")
-    found = {path.name: list(unspecific_raises(ast.parse(path.read_text()))) for path in paths}
+    found = {str(path): list(unspecific_raises(ast.parse(path.read_text()))) for path in paths}
     assert {name: lines for name, lines in found.items() if lines} == {}
 
 
 def errors_modules() -> list[str]:
     """Returns the import names of the errors files that there are."""
-    having = [p for p in PACKAGES.values() if (p.source / "errors.py").exists()]
+    having = [
+        p for p in PACKAGES.values() if [*p.source.glob("errors.py"), *p.source.glob("errors")]
+    ]
     return [f"{package.import_name}.errors" for package in having]
 
 

@@ -48,7 +48,7 @@ def test_a_good_wheel_and_sdist_pass(dist: Path) -> None:
     assert sdist_complaints(built_sdist(CORE, dist), wheel, CORE) == []
 
 
-@pytest.mark.parametrize("name", ["py.typed", "LICENSE", "errors.py"])
+@pytest.mark.parametrize("name", ["py.typed", "LICENSE", "struct.py"])
 def test_a_wheel_without_a_file_is_caught(dist: Path, tmp_path: Path, name: str) -> None:
     wheel = rewrite(built_wheel(CORE, dist), tmp_path, lambda file: not file.endswith(name))
     (complaint,) = wheel_complaints(wheel, CORE, PACKAGES)
@@ -68,7 +68,7 @@ def test_an_sdist_that_builds_another_wheel_is_caught(dist: Path, tmp_path: Path
         archive.extractall(tmp_path, filter="data")
     (unpacked,) = tmp_path.iterdir()
     shutil.rmtree(unpacked / "tests")
-    (unpacked / "src/linen_core/errors.py").write_text("changed = True\n")
+    (unpacked / "src/linen_core/struct.py").write_text("changed = True\n")
     sdist = tmp_path / "changed.tar.gz"
     with tarfile.open(sdist, "w:gz") as archive:
         archive.add(unpacked, unpacked.name)
