@@ -221,7 +221,12 @@ def test_no_tracer_leaks() -> None:
         Small().init(KEY)
 
 
-@pytest.mark.parametrize("make", [Layer, If, Failing])
+class Raising(Module):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        raise TypeError("mine")
+
+
+@pytest.mark.parametrize("make", [Layer, If, Raising])
 def test_arguments_are_freed_at_once(make: Any) -> None:
     gc.collect()
     gc.disable()

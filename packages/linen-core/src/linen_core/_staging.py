@@ -129,6 +129,7 @@ def _stage(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], arrays: list[Any]
 ) -> _Staged:
     results: list[Any] = []
+    errors: list[Exception] = []
 
     def traced(*tracers: jax.Array) -> list[jax.Array]:
         remaining = iter(tracers)
@@ -145,10 +146,18 @@ def _stage(
             outputs.append(leaf)
             return _Output(len(outputs) - 1)
 
-        results.append(map_in_order(replace, fn(*traced_args, **traced_kwargs)))
+        try:
+            results.append(map_in_order(replace, fn(*traced_args, **traced_kwargs)))
+        except Exception as error:
+            # Not through JAX, whose frames would stay in the traceback and keep the arrays alive.
+            errors.append(error)
+            return []
         return outputs
 
-    return _Staged(jax.make_jaxpr(traced)(*arrays), arrays, results.pop())
+    closed = jax.make_jaxpr(traced)(*arrays)
+    if errors:
+        raise errors.pop()
+    return _Staged(closed, arrays, results.pop())
 
 
 def _evaluate_staged(staged: _Staged) -> Any:
@@ -198,10 +207,12 @@ def needed_equations(jaxpr: Jaxpr, outvars: Sequence[Any]) -> list[JaxprEqn]:
         used = [v in needed for v in eqn.outvars]
         if not any(used):
             continue
-        rule = partial_eval.dce_rules.get(eqn.primitive)
-        if rule is not None and not all(used):
-            reduced = rule(used, eqn)[1]
-            eqn = reduced if reduced is not None else eqn
+        if not all(used):
+            # What a primitive can do without, dce_jaxpr alone knows: give it this one equation.
+            alone = jaxpr.replace(
+                constvars=[], invars=_variables(eqn.invars), outvars=eqn.outvars, eqns=[eqn]
+            )
+            (eqn,) = partial_eval.dce_jaxpr(alone, used)[0].eqns
         kept.append(eqn)
         needed.update(_variables(eqn.invars))
     return kept[::-1]
