@@ -28,8 +28,10 @@ def arguments(name: str) -> tuple[Any, ...]:
 @pytest.mark.parametrize("name", SAME_NAME)
 def test_numbers_are_those_of_jax(name: str) -> None:
     ours, theirs = getattr(nn, name), original(name)
-    np.testing.assert_allclose(ours(X), theirs(X), rtol=1e-6, atol=1e-7)
-    np.testing.assert_array_equal(jax.jit(ours)(X), jax.jit(theirs)(X))
+    compiled = jax.jit(theirs)(X)
+    np.testing.assert_array_equal(jax.jit(ours)(X), compiled)
+    # Without a jit around it, ours is compiled as a whole, or it is that of jax itself.
+    assert any(np.array_equal(ours(X), reference) for reference in (compiled, theirs(X)))
     gradients = [jax.grad(lambda x, f=f: jnp.sum(f(x) ** 2))(X) for f in (ours, theirs)]
     np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-5, atol=1e-6)
 
