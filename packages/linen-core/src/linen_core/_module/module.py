@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self
 
 from typing_extensions import dataclass_transform
 
-from linen_core._filters import DenyList
 from linen_core._module.fields import (
     RESERVED,
     UNSPECIFIED,
@@ -31,8 +30,6 @@ from linen_core.errors import (
     SetAttributeFrozenModuleError,
     SetAttributeInModuleSetupError,
 )
-
-_NOT_INTERMEDIATES = DenyList("intermediates")
 
 
 @dataclass_transform(field_specifiers=(dataclasses.field,))
