@@ -4,11 +4,20 @@ The tests of a package may run far from this folder, on an installed wheel; this
 settings in `pyproject.toml` travel with them.
 """
 
+import os
+
 import hypothesis
 import jax
 
+# Tests that fail show every frame, also those inside the packages. What tests say of frames that are
+# hidden, they set themselves.
+os.environ.setdefault("LINEN_FILTER_FRAMES", "0")
+
 # Adding a vector to a matrix is written out, so that no test passes by an accidental broadcast.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Eight devices of a CPU, so that sharding is tested anywhere.
+jax.config.update("jax_num_cpu_devices", 8)
 
 # A first example may compile for seconds, so there is no deadline. The examples are the same in every
 # run, so that a failure is found again.

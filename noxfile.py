@@ -33,6 +33,9 @@ TOOLS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
 TEST_NEEDS = sorted({r for p in PACKAGES.values() for r in p.test_requirements})
 EXAMPLE_NEEDS = [f"--requirement={path}" for path in EXAMPLES.glob("*/requirements.txt")]
 
+# Packages whose whole public surface has types that no checker has to infer.
+COMPLETELY_TYPED = ["linen_core"]
+
 # After Ctrl-C an example writes a checkpoint, which takes longer than nox would wait by itself.
 SECONDS_TO_SAVE = 60
 
@@ -70,10 +73,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types: pyright over sources, tests and examples."""
+    """Types: pyright over sources, tests and examples, and whether all that users see is annotated."""
     extra = [*TOOLS["types"], *TEST_NEEDS, *EXAMPLE_NEEDS, "nox"]
     install_editable(session, *PACKAGES.values(), extra=extra)
-    session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
+    quiet = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    session.run("pyright", env=quiet)
+    for name in COMPLETELY_TYPED:
+        session.run("pyright", "--verifytypes", name, "--ignoreexternal", env=quiet, silent=True)
 
 
 @nox.session(python=PYTHONS)
@@ -151,6 +157,7 @@ def bench(session: nox.Session) -> None:
     """Prints how long tracing, lowering and cold starts take, next to flax.linen and plain JAX."""
     install_editable(session, *PACKAGES.values(), extra=TOOLS["parity"])
     session.run("python", "tests/benchmarks/run.py", *session.posargs)
+    session.run("python", "tests/benchmarks/overheads.py")
 
 
 @nox.session

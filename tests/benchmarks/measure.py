@@ -4,7 +4,7 @@ A *contestant* is a library or the hand-written function. Each timed trace gets 
 never seen before, so that no cache of the traced function as a whole is hit; JAX's own caches, and
 those of functions inside, stay warm as they do in a training script.
 
-`init`, `apply` and `gradient` are traced, `lower` turns the traced gradient into StableHLO, `eager`
+`init`, `apply` and `gradient` are traced, `lower` also turns the traced gradient into StableHLO, `eager`
 runs `apply` operation by operation. `cold` runs `init` for the first time in this process.
 """
 
@@ -90,7 +90,7 @@ def preparations(
         case "gradient":
             return lambda: partial(fresh(gradient).trace, variables, x)
         case "lower":
-            return lambda: fresh(gradient).trace(variables, x).lower
+            return lambda: lambda: fresh(gradient).trace(variables, x).lower()
         case _:
             return lambda: lambda: jax.block_until_ready(subject.apply(variables, x))
 

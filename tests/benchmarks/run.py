@@ -27,7 +27,7 @@ METRICS = {
     "init": "trace init",
     "apply": "trace apply",
     "gradient": "trace gradient",
-    "lower": "lower gradient",
+    "lower": "trace and lower gradient",
     "eager": "eager apply",
     "cold": "cold init",
     "cold-jit": "cold jitted init",

@@ -429,3 +429,98 @@ def state_dict_that_lacks_a_key(library):
 @raises("ValueError")
 def state_dict_of_a_shorter_list(library):
     library.trees.from_state_dict([1, 2], {"0": 1})
+
+
+# Modules that share a place, copies, perturbations and name scopes.
+
+
+@raises("CallShareScopeOnUnboundModuleError")
+def scope_of_unbound_modules_shared(library):
+    library.nn.share_scope(library.nn.Dense(3), library.nn.Dense(3))
+
+
+@raises("CallShareScopeOnUnboundModuleError")
+def scope_shared_with_an_unbound_module(library):
+    def call(self, x):
+        library.nn.share_scope(self, library.nn.Dense(3, parent=None))
+
+    module(library, call)().init(KEY, X)
+
+
+@raises("NameInUseError")
+def name_used_by_both_modules_of_a_scope(library):
+    def call(self, x):
+        dense = library.nn.Dense(3)
+        library.nn.share_scope(self, dense)
+        self.param("kernel", NORMAL, (3, 3))
+        return dense(x)
+
+    module(library, call)().init(KEY, X)
+
+
+@raises("NameInUseError")
+def automatic_name_used_by_both_modules_of_a_scope(library):
+    def call(self, x):
+        inner = module(library, lambda self, x: library.nn.Dense(3)(x))()
+        library.nn.share_scope(self, inner)
+        return library.nn.Dense(3)(inner(x))
+
+    module(library, call)().init(KEY, X)
+
+
+@raises("TypeError")
+def copy_with_a_field_that_is_not_there(library):
+    library.nn.Dense(3).copy(width=3)
+
+
+@raises("NameInUseError")
+def clone_beside_a_module_of_its_name(library):
+    module(library, lambda self, x: library.nn.Dense(3).clone(parent=self)(x))().init(KEY, X)
+
+
+@raises("ReservedModuleAttributeError")
+def field_named_name(library):
+    type("Net", (library.nn.Module,), {"__annotations__": {"name": int}, "name": 3})
+
+
+@raises("NameInUseError")
+def name_of_a_name_scope_taken(library):
+    class Net(library.nn.Module):
+        @library.nn.compact_name_scope
+        def layer(self, x):
+            return library.nn.Dense(3)(x)
+
+        @library.nn.compact
+        def __call__(self, x):
+            return self.layer(library.nn.Dense(3, name="layer")(x))
+
+    Net().init(KEY, X)
+
+
+@raises("Exception")
+def name_scope_of_an_unbound_module(library):
+    class Net(library.nn.Module):
+        @library.nn.compact_name_scope
+        def layer(self, x):
+            return library.nn.Dense(3)(x)
+
+    Net().layer(X)
+
+
+def perturbed(library):
+    return module(library, lambda self, x: self.perturb("x", x))()
+
+
+@raises("Exception")
+def perturbation_missing(library):
+    perturbed(library).apply({"perturbations": {"y": X}}, X)
+
+
+@raises("Exception")
+def perturbation_of_another_shape(library):
+    perturbed(library).apply({"perturbations": {"x": jnp.ones((5, 3))}}, X)
+
+
+@raises("Exception")
+def perturbation_of_an_unbound_module(library):
+    perturbed(library).perturb("x", X)

@@ -11,7 +11,9 @@ from .comparison import differences
 from .function_cases import FUNCTIONS
 from .layer_cases import LAYERS
 from .libraries import PEER, SUBJECT, Library
+from .life_cases import LIFE
 from .method_cases import METHODS
+from .place_cases import PLACES
 from .scope_cases import SCOPES
 from .setup_cases import SETUP
 from .sharing_cases import SHARING
@@ -28,6 +30,8 @@ TABLES = (
     VARIABLES,
     STREAMED,
     SCOPES,
+    LIFE,
+    PLACES,
 )
 ROWS = [case for table in TABLES for case in table]
 CASES = {case.name: case for case in ROWS}

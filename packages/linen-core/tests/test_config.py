@@ -12,6 +12,7 @@ DEFAULTS = {
     "preserve_adopted_names": False,
     "fix_rng_separator": False,
     "profile": True,
+    "filter_frames": True,
 }
 
 
@@ -67,7 +68,7 @@ def test_changing(change: Any) -> None:
         (
             "profiles",
             True,
-            "There is no setting 'profiles'. The settings are fix_rng_separator, "
+            "There is no setting 'profiles'. The settings are filter_frames, fix_rng_separator, "
             "preserve_adopted_names, profile, return_frozendict.",
         ),
         ("profile", 1, "The setting 'profile' must be True or False, but got 1."),

@@ -144,6 +144,41 @@ def test_freezing_is_undone_by_unfreezing(tree: dict[str, Any]) -> None:
     assert hash(value) == hash(freeze(tree))
 
 
+steps = st.one_of(
+    st.tuples(st.just("copy"), trees),
+    st.tuples(st.just("pop"), st.integers(0, 3)),
+    st.tuples(st.just("descend"), st.integers(0, 3)),
+    st.tuples(st.just("map"), st.none()),
+    st.tuples(st.just("pickle"), st.none()),
+)
+
+
+@given(trees, st.lists(steps, max_size=6))
+def test_a_frozen_dict_goes_the_way_of_a_dict(tree: dict[str, Any], path: Any) -> None:
+    frozen: Any = freeze(tree)
+    model: Any = tree
+    for step, argument in path:
+        # Numbers choose one of the keys that there are.
+        key = dict(enumerate(model)).get(argument) if isinstance(argument, int) else None
+        if step == "copy":
+            frozen, model = frozen.copy(argument), model | argument
+        elif step == "pop" and key is not None:
+            frozen, value = frozen.pop(key)
+            assert value == model[key]
+            model = {k: v for k, v in model.items() if k != key}
+        elif step == "descend" and isinstance(model.get(key), dict):
+            frozen, model = frozen[key], model[key]
+        elif step == "map":
+            frozen, model = (jax.tree.map(lambda leaf: (leaf,), x) for x in (frozen, model))
+        elif step == "pickle":
+            frozen = pickle.loads(pickle.dumps(frozen))
+        assert isinstance(frozen, FrozenDict)
+        assert (frozen, len(frozen), list(frozen)) == (model, len(model), list(model))
+        assert [frozen.get(k) for k in model] == list(frozen.values())
+        assert repr(frozen.unfreeze()) == repr(model)
+        assert hash(frozen) == hash(freeze(model))
+
+
 def test_freeze_of_a_frozen_dict_is_itself() -> None:
     value = FrozenDict(NESTED)
     assert freeze(value) is value

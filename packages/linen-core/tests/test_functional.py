@@ -60,7 +60,7 @@ def test_init_gives_the_output_and_the_variables() -> None:
         (DenyList("state"), {"params"}),
         (["params"], {"params"}),
     ],
-    ids=repr,
+    ids=["all", "deny", "names"],
 )
 def test_init_creates_what_is_mutable(mutable: Any, collections: set[str]) -> None:
     def both(scope: Scope) -> None:
@@ -119,7 +119,7 @@ def test_a_keyword_argument_may_have_any_name(name: str) -> None:
         (DenyList("params"), {"state"}),
         (["state", "cache"], {"state"}),
     ],
-    ids=repr,
+    ids=["names", "name", "all", "deny", "names that are not there"],
 )
 def test_apply_returns_the_mutable_collections(mutable: Any, collections: set[str]) -> None:
     y, updates = apply(counting, mutable)(VARIABLES, X)

@@ -95,6 +95,11 @@ def test_replace_boxed_without_boxes_takes_any_structure() -> None:
     assert replace_boxed({"a": 1}, [2]) == [2]
 
 
+def test_replace_boxed_keeps_boxes_in_boxes() -> None:
+    box = Named(Named({"a": 1}, ("in",)), ("out",))
+    assert replace_boxed(box, {"a": 2}) == Named(Named({"a": 2}, ("in",)), ("out",))
+
+
 def test_replace_boxed_undoes_unbox() -> None:
     assert replace_boxed(TREE, unbox(TREE)) == TREE
 

@@ -13,7 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linen_core import AxisMetadata, Module, Scope, apply, compact, freeze, lazy_init, struct
+from linen_core import (
+    AxisMetadata,
+    LazyRng,
+    Module,
+    Scope,
+    apply,
+    compact,
+    freeze,
+    lazy_init,
+    struct,
+)
 from linen_core import _parameter as parameter
 from linen_core.errors import LinenError, ScopeParamShapeError
 
@@ -142,7 +152,9 @@ def test_any_other_initializer_is_traced_once_in_the_process(make: Any) -> None:
     assert len(runs) == 1
 
 
-@pytest.mark.parametrize("opaque", [types.SimpleNamespace(a=1), {1: object()}], ids=str)
+@pytest.mark.parametrize(
+    "opaque", [types.SimpleNamespace(a=1), {1: object()}], ids=["object", "dict"]
+)
 def test_an_initializer_over_something_unknown_is_still_right(opaque: Any) -> None:
     run = use(lambda: (closure_over(opaque), (), {}))
     run({"params": {"w": jnp.zeros((2, 3))}})
@@ -304,14 +316,18 @@ def test_equal_initializers_are_traced_once_while_tracing() -> None:
 
 def test_an_initializer_of_the_users_runs_each_time() -> None:
     for _ in range(2):
-        jax.eval_shape(lambda key: parameter.initialize(conventional, key, ((2,),), {}), KEY)
+        jax.eval_shape(
+            lambda key: parameter.initialize(conventional, LazyRng(key, (1,)), ((2,),), {}, {}), KEY
+        )
     assert len(runs) == 2
 
 
 def test_an_initializer_with_an_array_keeps_its_own_array() -> None:
     def make(value: Any) -> Any:
         init = initializers.constant(value)
-        return jax.jit(lambda key: parameter.initialize(init, key, ((2,),), {}))(KEY)
+        return jax.jit(lambda key: parameter.initialize(init, LazyRng(key, (1,)), ((2,),), {}, {}))(
+            KEY
+        )
 
     chex.assert_trees_all_equal(make(jnp.float32(1)), jnp.ones(2))
     chex.assert_trees_all_equal(make(jnp.float32(2)), jnp.full(2, 2.0))
@@ -325,6 +341,22 @@ def test_a_partial_of_a_users_function_is_not_taken_for_pure() -> None:
 
     def model(scope: Scope) -> Any:
         return scope.param("w", jax.tree_util.Partial(mine), (2,))
+
+    first = lazy_init(model)(KEY)["params"]["w"]
+    start[0] = 5.0
+    second = lazy_init(model)(KEY)["params"]["w"]
+    assert (first.tolist(), second.tolist()) == ([1.0, 1.0], [5.0, 5.0])
+
+
+def test_a_users_function_around_one_of_jax_is_not_taken_for_pure() -> None:
+    start = [1.0]
+
+    @functools.wraps(initializers.ones)
+    def mine(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return start[0] * initializers.ones(key, shape)
+
+    def model(scope: Scope) -> Any:
+        return scope.param("w", mine, (2,))
 
     first = lazy_init(model)(KEY)["params"]["w"]
     start[0] = 5.0

@@ -1,5 +1,6 @@
 """Scopes: descending, names, variables, parameters, flags."""
 
+import functools
 import gc
 import weakref
 from typing import Any
@@ -11,7 +12,10 @@ import pytest
 
 from linen_core import Scope, Variable, apply, bind, init
 from linen_core.errors import (
+    FlagNotFoundError,
+    InvalidNameError,
     InvalidRngError,
+    InvalidScopeError,
     JaxTransformError,
     NameInUseError,
     ScopeCollectionNotFound,
@@ -66,6 +70,36 @@ def test_a_child_has_a_scope_of_its_own(kwargs: Any, expected: str) -> None:
     y, variables = init(model)(KEY, jnp.ones((1, 4)))
     chex.assert_trees_all_equal(y, jnp.full((1, 4), 16.0))
     assert jax.tree.map(jnp.shape, variables) == {"params": {expected: {"kernel": (4, 4)}}}
+
+
+def test_a_call_may_give_another_value_for_a_bound_argument() -> None:
+    scope = bind({}, KEY, mutable=True)
+    assert scope.child(dense, features=4)(jnp.ones((1, 2)), features=5).shape == (1, 5)
+
+
+def test_a_function_without_a_name_has_a_number() -> None:
+    scope = bind({})
+    assert scope.child(functools.partial(lambda scope: scope.name))() == "0"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda scope: scope.push(3),
+        lambda scope: scope.param(3, ones, ()),
+        lambda scope: scope.variable("state", 3, int),
+        lambda scope: scope.put_variable("state", 3, 1),
+    ],
+    ids=["push", "param", "variable", "put_variable"],
+)
+def test_names_are_strings(use: Any) -> None:
+    scope = bind({}, KEY, mutable=True).push("a")
+    with pytest.raises(InvalidNameError) as caught:
+        use(scope)
+    assert str(caught.value) == (
+        "The module \"a\" names a submodule or variable 3, but names are strings. Write '3'."
+    )
+    assert isinstance(caught.value, TypeError)
 
 
 def test_children_of_one_function_are_numbered() -> None:
@@ -328,9 +362,17 @@ def test_flags() -> None:
     assert scope.get_flag("deterministic") is True
     assert scope.get_flag("initializing", False) is False
     assert scope.get_flag("initializing", None) is None
-    with pytest.raises(KeyError, match="initializing"):
+    with pytest.raises(FlagNotFoundError) as caught:
         scope.get_flag("initializing")
+    assert str(caught.value) == (
+        'The module "a" asks for the flag "initializing"; the flags given are [\'deterministic\']. '
+        'Write get_flag("initializing", default), or pass flags={"initializing": ...} to init, apply '
+        "or bind."
+    )
+    assert isinstance(caught.value, (KeyError, ValueError))
     assert dict(scope.flags) == {"deterministic": True}
+    with pytest.raises(TypeError):
+        scope.flags["deterministic"] = False  # type: ignore[index]
 
 
 def test_temporary_ends_the_whole_tree() -> None:
@@ -339,6 +381,17 @@ def test_temporary_ends_the_whole_tree() -> None:
         assert not inner.invalid
     assert inner.invalid
     assert root.invalid
+
+
+def test_temporary_ends_a_child_alone() -> None:
+    root = bind({"state": {"a": {"x": 1}}})
+    before = root.push("a")
+    with root.push("a", reuse=True).temporary() as child:
+        assert child.get_variable("state", "x") == 1
+    assert (child.invalid, before.invalid, root.invalid) == (True, False, False)
+    with pytest.raises(InvalidScopeError):
+        child.get_variable("state", "x")
+    assert before.get_variable("state", "x") == 1
 
 
 def test_has_rng_and_rngs() -> None:

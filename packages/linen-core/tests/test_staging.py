@@ -12,6 +12,8 @@ import pytest
 from linen_core import AxisMetadata, LazyRng, Module, compact, struct
 from linen_core._staging import evaluate_needed, needed_equations
 
+from .as_eager import check_as_eager
+
 KEY = jax.random.key(0)
 X = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
 initializers = jax.nn.initializers
@@ -55,29 +57,6 @@ class Deep(Module):
             if train:
                 count.value += 1
         return x
-
-
-def check_as_eager(model: Module, *args: Any, rngs: Any = KEY, **kwargs: Any) -> Any:
-    """Compare `init` with evaluation without a trace: values, types and the order of keys."""
-    lazy = model.init(rngs, *args, **kwargs)
-    eager = model.init_with_output(rngs, *args, **kwargs)[1]
-    chex.assert_trees_all_equal(lazy, eager, strict=True)
-    check_same_kind(lazy, eager)
-    return lazy
-
-
-def check_same_kind(a: Any, b: Any) -> None:
-    assert type(a) is type(b)
-    if isinstance(a, dict):
-        assert list(a) == list(b)
-        for key in a:
-            check_same_kind(a[key], b[key])
-    elif isinstance(a, (list, tuple)):
-        for item_a, item_b in zip(a, b, strict=True):
-            check_same_kind(item_a, item_b)
-    elif isinstance(a, jax.Array):
-        assert a.dtype == b.dtype
-        assert getattr(a, "weak_type", False) == getattr(b, "weak_type", False)
 
 
 # Nothing but what is needed.

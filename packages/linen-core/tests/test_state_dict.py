@@ -110,12 +110,16 @@ def test_there_and_back(value: Any, state: Any, target: Any) -> None:
     assert type(restored) is type(value)
 
 
+LEAVES = [1, 2.5, "text", jnp.ones(2), np.ones(3), jax.random.key(1), jax.random.PRNGKey(1)]
+
+
 @given(
     st.recursive(
-        st.integers() | st.none(),
+        st.sampled_from(LEAVES) | st.none(),
         lambda parts: (
             st.lists(parts, max_size=3)
             | st.dictionaries(st.text(max_size=2), parts, max_size=3)
+            | st.dictionaries(st.text(max_size=2), parts, max_size=3).map(FrozenDict)
             | st.builds(Moments, parts, parts)
             | st.builds(Layer, parts)
             | st.tuples(parts)
@@ -125,7 +129,10 @@ def test_there_and_back(value: Any, state: Any, target: Any) -> None:
 )
 def test_any_tree_comes_back(tree: Any) -> None:
     blank = jax.tree.map(lambda leaf: None, tree)
-    assert from_state_dict(blank, to_state_dict(tree)) == tree
+    restored = from_state_dict(blank, to_state_dict(tree))
+    assert jax.tree.structure(restored) == jax.tree.structure(tree)
+    pairs = zip(jax.tree.leaves(restored), jax.tree.leaves(tree), strict=True)
+    assert all(found is expected for found, expected in pairs)
 
 
 def test_arrays_and_random_keys_pass_through() -> None:

@@ -32,6 +32,7 @@ def test_flags_are_copied() -> None:
     tree = Tree(False, flags)
     flags.clear()
     assert tree.flags == {"initializing": True}
+    assert not hasattr(tree.flags, "clear")
 
 
 def test_an_ended_tree_is_refused() -> None:

@@ -48,6 +48,12 @@ class FrozenDict(Mapping[_K, _V]):
         >>> variables = FrozenDict({"params": {"kernel": 1.0}})
         >>> variables["params"]["kernel"]
         1.0
+        >>> variables.get("batch_stats", {}), list(variables.keys())
+        ({}, ['params'])
+        >>> [(name, dict(tree)) for name, tree in variables.items()]
+        [('params', {'kernel': 1.0})]
+        >>> [list(tree.values()) for tree in variables.values()]
+        [[1.0]]
         >>> variables.copy({"batch_stats": {}}) == {"params": {"kernel": 1.0}, "batch_stats": {}}
         True
     """

@@ -17,13 +17,13 @@ from linen_core._frozen_dict import freeze
 from linen_core._mismatches import explain
 from linen_core._rngs import Rngs, as_streams
 from linen_core._scope import Scope
-from linen_core._staging import evaluate_needed
 from linen_core.config import config
 from linen_core.errors import (
     ApplyScopeInvalidVariablesStructureError,
     ApplyScopeInvalidVariablesTypeError,
     ScopeParamShapeError,
 )
+from linen_core.tracebacks import hide_frames
 
 Variables = Mapping[str, Any]
 
@@ -58,7 +58,7 @@ def bind(
     """
     _check_variables(variables)
     in_filter(mutable, "params")
-    return Scope(variables, as_streams(rngs, "rngs"), mutable=mutable, flags=flags)
+    return Scope(variables, rngs, mutable=mutable, flags=flags)
 
 
 def apply(
@@ -96,24 +96,42 @@ def apply(
     def wrapper(
         variables: Variables, /, *args: Any, rngs: Rngs | None = None, **kwargs: Any
     ) -> Any:
-        scope = bind(variables, rngs, mutable, flags)
         try:
-            y = fn(scope, *args, **kwargs)
-            return y if mutable is False else (y, _finish(scope.mutable_variables()))
-        except ScopeParamShapeError as error:
-            if error.is_complete:  # of an apply inside this one
-                raise
-
-            def expected() -> Any:
-                keys = {**scope.rngs, "params": jax.random.key(0)}
-                return init(fn, "params", flags)(keys, *args, **kwargs)[1]["params"]
-
-            explained = explain(error, variables["params"], expected, (args, kwargs))
-            raise explained.with_traceback(error.__traceback__) from None
-        finally:
-            scope.invalidate()
+            return call(fn, variables, rngs, mutable, flags, args, kwargs)
+        except Exception as error:
+            hide_frames(error)
+            raise
 
     return wrapper
+
+
+def call(
+    fn: Callable[..., Any],
+    variables: Variables,
+    rngs: Rngs | None,
+    mutable: CollectionFilter,
+    flags: Mapping[str, Any] | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Do what a function that `apply` made does."""
+    scope = bind(variables, rngs, mutable, flags)
+    try:
+        y = fn(scope, *args, **kwargs)
+        return y if mutable is False else (y, _finish(scope.mutable_variables()))
+    except ScopeParamShapeError as error:
+        # It may be of an apply inside this one, or of init, which has nothing to compare with.
+        if error.is_complete or "params" not in variables:
+            raise
+
+        def expected() -> Any:
+            keys = {**scope.rngs, "params": jax.random.key(0)}
+            return init(fn, "params", flags)(keys, *args, **kwargs)[1]["params"]
+
+        explained = explain(error, variables["params"], expected, (args, kwargs))
+        raise explained.with_traceback(error.__traceback__) from None
+    finally:
+        scope.invalidate()
 
 
 def init(
@@ -150,7 +168,11 @@ def init(
     @functools.wraps(fn)
     def wrapper(rngs: Rngs, /, *args: Any, **kwargs: Any) -> Any:
         streams = as_streams(rngs, "The first argument of init")
-        result = run({}, *args, rngs=streams, **kwargs)
+        try:
+            result = run({}, *args, rngs=streams, **kwargs)
+        except Exception as error:
+            hide_frames(error)
+            raise
         return (result, {}) if mutable is False else result
 
     return wrapper
@@ -190,22 +212,31 @@ def lazy_init(
         >>> lazy_init(dense)(jax.random.key(0), x)["params"]["kernel"].shape
         (2, 3)
     """
+    # Here, since it imports jax.extend, which takes as long as importing all of this package.
+    from linen_core._staging import evaluate_needed
+
     run = init(fn, mutable, flags)
 
     @functools.wraps(fn)
     def wrapper(rngs: Rngs, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         streams = as_streams(rngs, "The first argument of init")
-        return evaluate_needed(lambda *a, **k: run(*a, **k)[1], streams, *args, **kwargs)
+        try:
+            return evaluate_needed(lambda *a, **k: run(*a, **k)[1], streams, *args, **kwargs)
+        except Exception as error:
+            hide_frames(error)
+            raise
 
     return wrapper
 
 
 def _check_variables(variables: Any) -> None:
-    if not isinstance(variables, Mapping) or not all(
-        isinstance(tree, Mapping) for tree in variables.values()
-    ):
+    if not isinstance(variables, Mapping):
         raise ApplyScopeInvalidVariablesTypeError(variables)
-    if isinstance(variables.get("params", {}).get("params"), Mapping):
+    for tree in variables.values():
+        if not isinstance(tree, Mapping):
+            raise ApplyScopeInvalidVariablesTypeError(variables)
+    params = variables.get("params")
+    if params and isinstance(params.get("params"), Mapping):
         raise ApplyScopeInvalidVariablesStructureError
 
 

@@ -78,6 +78,10 @@ class AxisMetadata(abc.ABC):
             A new box.
         """
 
+    def _content(self) -> Any:
+        """Give the value as it is; for boxes whose `unbox` does more than to take it out."""
+        return self.unbox()
+
 
 def is_axis_metadata(val: Any) -> bool:
     """Say whether a value is a box.
@@ -133,7 +137,18 @@ def unbox(tree: Any) -> Any:
     # Almost every variable is an array: do not walk what cannot hold a box.
     if isinstance(tree, (jax.Array, np.ndarray)):
         return tree
-    return map_axis_meta(lambda box: unbox(box.unbox()), tree)
+    if isinstance(tree, AxisMetadata):
+        return unbox(tree.unbox())
+    return map_axis_meta(unbox, tree)
+
+
+def contents(tree: Any) -> Any:
+    """Take every value of a tree out of its box as it is, without what unboxing does to it."""
+    if isinstance(tree, (jax.Array, np.ndarray)):
+        return tree
+    if isinstance(tree, AxisMetadata):
+        return contents(tree._content())
+    return map_axis_meta(contents, tree)
 
 
 def replace_boxed(tree: Any, updates: Any) -> Any:
@@ -155,7 +170,9 @@ def replace_boxed(tree: Any, updates: Any) -> Any:
         return updates
 
     def replace(old: Any, new: Any) -> Any:
-        return old.replace_boxed(new) if isinstance(old, AxisMetadata) else new
+        if not isinstance(old, AxisMetadata):
+            return new
+        return old.replace_boxed(replace_boxed(old._content(), new))
 
     return jax.tree.map(replace, tree, updates, is_leaf=is_axis_metadata)
 

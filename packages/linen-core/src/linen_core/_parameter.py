@@ -12,6 +12,7 @@ mismatch is always confirmed by a fresh evaluation before it is reported.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
@@ -19,10 +20,12 @@ from typing import Any
 import jax
 import jax.core
 import numpy as np
+from jax.nn import initializers
 
 from linen_core._dicts import copy_dicts
 from linen_core._fingerprint import fingerprint
-from linen_core._meta import unbox
+from linen_core._meta import contents
+from linen_core._rngs import LazyRng, fold_in
 from linen_core._trace import is_tracer
 from linen_core.errors import ParameterMismatch, ScopeParamShapeError
 
@@ -46,6 +49,22 @@ class PureInitializer:
     __slots__ = ()
 
 
+class WrappingInitializer:
+    """Base class of initializers that do something to what another one makes.
+
+    Attributes:
+        fn: the other one, which is traced once for all if it is pure.
+    """
+
+    __slots__ = ()
+
+    fn: Callable[..., Any]
+
+    def wrap(self, value: Any) -> Any:
+        """Give the value in the end, from what `fn` made."""
+        raise NotImplementedError
+
+
 class _NoFingerprint(Exception):  # noqa: N818 - not an error, a branch
     """Nothing hashable says what determines a value."""
 
@@ -53,20 +72,40 @@ class _NoFingerprint(Exception):  # noqa: N818 - not an error, a branch
 class _StaticInitializer:
     """An initializer and its arguments as a static argument of `jax.jit`, equal by value."""
 
-    __slots__ = ("args", "fingerprint", "fn", "kwargs")
+    __slots__ = ("args", "fingerprint", "fn", "ignores_key", "kwargs")
 
     def __init__(self, fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]):
         self.fn, self.args, self.kwargs = fn, args, kwargs
         self.fingerprint = fingerprint((fn, tuple(args), dict(kwargs)), _value_atom)
+        self.ignores_key = fn is initializers.zeros or fn is initializers.ones
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _StaticInitializer) and self.fingerprint == other.fingerprint
+        return self is other or (
+            isinstance(other, _StaticInitializer) and self.fingerprint == other.fingerprint
+        )
 
 
-def _initialize_parameter(initializer: _StaticInitializer, key: jax.Array) -> Any:
+def _static(
+    fn: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> _StaticInitializer:
+    """Give the static argument for a call; the usual ones, of a shape and a dtype, from memory."""
+    if kwargs or not args or type(args[0]) is not tuple:
+        return _StaticInitializer(fn, args, kwargs)
+    if len(args) > 2 or not isinstance(args[-1], (tuple, type, np.dtype)):
+        return _StaticInitializer(fn, args, kwargs)
+    return _remembered_static(fn, *args)
+
+
+@functools.lru_cache(maxsize=_MOST_REMEMBERED)
+def _remembered_static(fn: Callable[..., Any], *args: Any) -> _StaticInitializer:
+    return _StaticInitializer(fn, args, {})
+
+
+def _initialize_parameter(initializer: _StaticInitializer, *key_and_digest: Any) -> Any:
+    key = fold_in(*key_and_digest) if key_and_digest else None
     return initializer.fn(key, *initializer.args, **initializer.kwargs)
 
 
@@ -75,22 +114,51 @@ _cached_initialize = jax.jit(_initialize_parameter, static_argnums=0)
 
 
 def initialize(
-    init_fn: Callable[..., Any], key: jax.Array, args: Sequence[Any], kwargs: Mapping[str, Any]
+    init_fn: Callable[..., Any],
+    key: LazyRng,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    constants: dict[Any, Any],
 ) -> Any:
-    """Run an initializer."""
-    if is_tracer(key) and _is_pure(init_fn):
+    """Run an initializer.
+
+    Args:
+        init_fn: gives the value, from a key and arguments.
+        key: the key, not folded yet.
+        args: the arguments after the key.
+        kwargs: the keyword arguments.
+        constants: the values that were made before in the same trace and do not depend on a key.
+
+    Returns:
+        The value.
+    """
+    if is_tracer(key.rng) and _is_pure(init_fn):
         try:
-            initializer = _StaticInitializer(init_fn, args, kwargs)
-        except _NoFingerprint:
+            initializer = _static(init_fn, args, kwargs)
+        except (_NoFingerprint, TypeError):  # TypeError: an argument does not hash
             pass
         else:
-            return _cached_initialize(initializer, key)
-    return init_fn(key, *args, **kwargs)
+            return _initialize_traced(initializer, key, constants)
+    if isinstance(init_fn, WrappingInitializer):
+        return init_fn.wrap(initialize(init_fn.fn, key, args, kwargs, constants))
+    return init_fn(key.as_jax_rng(), *args, **kwargs)
+
+
+def _initialize_traced(
+    initializer: _StaticInitializer, key: LazyRng, constants: dict[Any, Any]
+) -> Any:
+    if not initializer.ignores_key:
+        return _cached_initialize(initializer, key.rng, key.digest)
+    if initializer not in constants:
+        constants[initializer] = _cached_initialize(initializer)
+    return constants[initializer]
 
 
 def _is_pure(init_fn: Any) -> bool:
-    is_of_jax = isinstance(init_fn, FunctionType) and init_fn.__module__.startswith("jax.")
-    return is_of_jax or isinstance(init_fn, PureInitializer)
+    if isinstance(init_fn, FunctionType):
+        # Not by __module__, which functools.wraps gives to a user's function too.
+        return init_fn.__globals__["__name__"].startswith("jax.")
+    return isinstance(init_fn, PureInitializer)
 
 
 def check(
@@ -107,6 +175,9 @@ def check(
         ScopeParamShapeError: its shape or structure is another.
     """
     shape = getattr(value, "shape", None)
+    if shape is None:
+        value = contents(value)  # a box, or a tree
+        shape = getattr(value, "shape", None)
     if shape is not None and args and (args[0] is shape or _as_shape(args[0]) == shape):
         return
     found = shapes_of(value)
@@ -148,7 +219,7 @@ def _evaluate(
 def shapes_of(tree: Any) -> _Shapes:
     """Give the structure of a parameter, without boxes, and the shapes in it."""
     # A parameter that is a dict may come back from storage as another kind of mapping.
-    leaves, structure = jax.tree.flatten(unbox(copy_dicts(tree)))
+    leaves, structure = jax.tree.flatten(contents(copy_dicts(tree)))
     return structure, tuple(np.shape(leaf) for leaf in leaves)
 
 

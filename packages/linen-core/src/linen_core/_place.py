@@ -10,18 +10,33 @@ from typing import Any
 
 from linen_core._dicts import copy_dicts, map_in_order
 from linen_core._tree import Tree
-from linen_core.errors import ModifyScopeVariableError, NameInUseError
+from linen_core.errors import InvalidNameError, ModifyScopeVariableError, NameInUseError
 
 
 class Place:
-    """A path in a tree of variables. A `Scope` is a place with names and random streams."""
+    """A path in a tree of variables. A `Scope` is a place with names and random streams.
+
+    Example:
+        >>> from linen_core import bind
+        >>> root = bind({"params": {"dense": {"w": 1.0}}, "state": {}}, mutable=["state"])
+        >>> dense = root.push("dense")
+        >>> dense.has_variable("params", "w"), dense.get_variable("params", "w")
+        (True, 1.0)
+        >>> dense.is_mutable_collection("state"), dense.is_collection_empty("state")
+        (True, True)
+        >>> dense.put_variable("state", "calls", 1)
+        >>> dense.variables()
+        {'params': {'w': 1.0}, 'state': {'calls': 1}}
+        >>> root.mutable_variables()
+        {'state': {'dense': {'calls': 1}}}
+    """
 
     __slots__ = ("_collections", "_tree", "debug_path", "name", "parent", "path")
 
     _collections: dict[str, Any]
     _tree: Tree
     name: str | None
-    parent: "Place | None"
+    parent: Any  # the place around this one, None for the outermost
     path: tuple[str, ...]
     debug_path: tuple[str, ...]
 
@@ -143,10 +158,13 @@ class Place:
 
         Raises:
             ModifyScopeVariableError: the collection is immutable.
+            InvalidNameError: the name is no string.
             JaxTransformError: a raw JAX transformation runs that began after the scope was bound.
             InvalidScopeError: the scope's `init` or `apply` has ended.
         """
         self._check_valid()
+        if not isinstance(name, str):
+            raise InvalidNameError(self.debug_path, name)
         if not self.is_mutable_collection(col):
             raise ModifyScopeVariableError(self.debug_path, col, name)
         self._tree.check_trace(

@@ -28,7 +28,7 @@ from linen_core.errors import InvalidRngError
 PathPart: TypeAlias = str | int
 
 # One trace for every key in the process: a draw costs one cached call.
-_fold_in = jax.jit(jax.random.fold_in)
+fold_in = jax.jit(jax.random.fold_in)
 
 
 class LazyRng:
@@ -46,9 +46,14 @@ class LazyRng:
         ('encoder', 'Dense_0', 1)
         >>> lazy.as_jax_rng().shape
         ()
+        >>> lazy.clear_suffix().suffix
+        ()
     """
 
     __slots__ = ("rng", "suffix")
+
+    rng: jax.Array
+    suffix: tuple[PathPart, ...]
 
     def __init__(self, rng: jax.Array, suffix: tuple[PathPart, ...] = ()) -> None:
         self.rng = rng
@@ -62,7 +67,12 @@ class LazyRng:
         """
         if not self.suffix:
             return self.rng
-        return _fold_in(self.rng, _digest(self.suffix, config.fix_rng_separator))
+        return fold_in(self.rng, self.digest)
+
+    @property
+    def digest(self) -> np.uint32:
+        """The number that stands for the path when it is folded in."""
+        return _digest(self.suffix, config.fix_rng_separator)
 
     @staticmethod
     def create(rng: "jax.Array | LazyRng", *suffix: PathPart) -> "LazyRng":
@@ -80,12 +90,12 @@ class LazyRng:
         return LazyRng(rng, suffix)
 
     def clear_suffix(self) -> "LazyRng":
-        """Fold the path in now.
+        """Leave the path out.
 
         Returns:
-            A lazy key with an empty path that gives the same key.
+            A lazy key that gives `rng` itself.
         """
-        return LazyRng(self.as_jax_rng())
+        return LazyRng(self.rng)
 
     def __repr__(self) -> str:
         return f"LazyRng({self.rng!r}, suffix={self.suffix!r})"
@@ -124,11 +134,11 @@ def is_valid_rng(rng: Any) -> bool:
     return rng.dtype == np.uint32 and rng.ndim == 1
 
 
-def as_streams(rngs: Rngs | None, what: str) -> dict[str, Rng]:
+def as_streams(rngs: Rngs, what: str) -> dict[str, Rng]:
     """Give the streams that a user's `rngs` argument means.
 
     Args:
-        rngs: a key, which stands for the stream "params", a mapping of streams, or None.
+        rngs: a key, which stands for the stream "params", or a mapping of streams.
         what: how the argument is introduced in an error's text.
 
     Returns:
@@ -137,8 +147,6 @@ def as_streams(rngs: Rngs | None, what: str) -> dict[str, Rng]:
     Raises:
         InvalidRngError: something in `rngs` is not a single key.
     """
-    if rngs is None:
-        return {}
     streams = dict(rngs) if isinstance(rngs, Mapping) else {"params": rngs}
     for name, rng in streams.items():
         if not isinstance(name, str) or not is_valid_rng(rng):

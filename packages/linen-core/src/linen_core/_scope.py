@@ -34,6 +34,8 @@ from linen_core._streams import Streams
 from linen_core._tree import Tree
 from linen_core._variable import Variable
 from linen_core.errors import (
+    FlagNotFoundError,
+    InvalidNameError,
     NameInUseError,
     ScopeCollectionNotFound,
     ScopeParamNotFoundError,
@@ -65,7 +67,7 @@ class Scope(Place):
 
     Example:
         >>> import jax
-        >>> from linen_core import init
+        >>> from linen_core import bind, init
         >>> def dense(scope, x, features):
         ...     kernel = scope.param("kernel", jax.nn.initializers.ones, (x.shape[-1], features))
         ...     return x @ kernel
@@ -74,9 +76,29 @@ class Scope(Place):
         >>> y, variables = init(model)(jax.random.key(0), jax.numpy.ones(2))
         >>> variables["params"]["out"]["kernel"].shape
         (2, 3)
+
+        By hand, where scopes are pushed, names are taken and streams are drawn from:
+
+        >>> with bind({}, {"noise": jax.random.key(0)}, flags={"train": True}).temporary() as root:
+        ...     scope = root.push("block").push(prefix="layer_")
+        ...     scope.reserve("w", "params")
+        ...     key = scope.make_rng("noise")
+        ...     again = scope.rewound(rewind_rngs=True)
+        >>> scope.path_text, scope.root is root, scope.default_name("layer_")
+        ('/block/layer_0', True, 'layer_0')
+        >>> scope.name_reserved("w", "params"), again.name_reserved("w", "params")
+        (True, False)
+        >>> scope.has_rng("noise"), scope.has_flag("train"), scope.get_flag("initializing", False)
+        (True, True, False)
+        >>> scope.invalid  # as after root.invalidate()
+        True
     """
 
-    __slots__ = ("__weakref__", "_reservations", "_streams", "owner")
+    __slots__ = ("__weakref__", "_known_streams", "_reservations", "owner")
+
+    parent: "Scope | None"
+    debug_path: tuple[str, ...]
+    owner: str
 
     def __init__(
         self,
@@ -97,17 +119,17 @@ class Scope(Place):
         self._reservations: dict[str, dict[str | None, str]] = {}
         if parent is not None:
             self._tree = parent._tree
-            self._streams = parent._streams.below(str(name))
+            self._known_streams: Streams | None = None
             self._collections = dict(variables)
         else:
             self._tree = Tree(mutable, flags or {})
-            self._streams = Streams({})
+            self._known_streams = Streams({})
             self._collections = {
                 col: copy_dicts(tree) if self.is_mutable_collection(col) else tree
                 for col, tree in variables.items()
             }
         if rngs is not None:
-            self._streams = Streams(as_streams(rngs, "rngs"))
+            self._known_streams = Streams(as_streams(rngs, "rngs"))
 
     # The tree of scopes.
 
@@ -140,12 +162,14 @@ class Scope(Place):
         return not self._tree.is_valid
 
     def invalidate(self) -> None:
-        """Make every further use of the scopes of this tree an error."""
+        """Make every further use of this scope an error; of a root, that of its whole tree."""
+        if self.parent is not None:
+            self._tree = copy.copy(self._tree)  # the other scopes stay valid
         self._tree.is_valid = False
 
     @contextlib.contextmanager
     def temporary(self) -> Iterator["Scope"]:
-        """Invalidate the tree at the end of a `with` block.
+        """Invalidate the scope at the end of a `with` block.
 
         Yields:
             This scope.
@@ -184,16 +208,27 @@ class Scope(Place):
 
         Raises:
             NameInUseError: the name is reserved.
+            InvalidNameError: the name is no string.
             InvalidScopeError: the scope's `init` or `apply` has ended.
         """
         self._check_valid()
         if name is None:
             name = self.default_name(prefix)
+        elif not isinstance(name, str):
+            raise InvalidNameError(self.debug_path, name)
         if not reuse:
             self._reserve(name, None, "submodule")
-        child = Scope({}, name=name, parent=self, path=(*self.path, name))
-        if self.debug_path != self.path:
-            child.debug_path = (*self.debug_path, name)
+        child: Scope = object.__new__(Scope)
+        child.name = name
+        child.parent = self
+        child.path = (*self.path, name)
+        is_same = self.debug_path is self.path
+        child.debug_path = child.path if is_same else (*self.debug_path, name)
+        child.owner = "function"
+        child._reservations = {}
+        child._tree = self._tree
+        child._known_streams = None
+        child._collections = {}
         return child
 
     def child(
@@ -209,10 +244,10 @@ class Scope(Place):
         Args:
             fn: a function whose first argument is a scope.
             name: the name of the scope; None takes the first free `prefix` + number.
-            prefix: what automatic names begin with; by default the function's name and "_". Not
-                used when there is a name.
+            prefix: what automatic names begin with; by default the function's name and "_", or
+                nothing if it has none. Not used when there is a name.
             named_call: whether calls open a `jax.named_scope` of that name.
-            **partial_kwargs: keyword arguments to pass in every call.
+            **partial_kwargs: keyword arguments to pass in every call that does not give others.
 
         Returns:
             A function of the remaining arguments. Calls of it share their variables.
@@ -221,14 +256,14 @@ class Scope(Place):
             NameInUseError: the name is reserved.
             InvalidScopeError: the scope's `init` or `apply` has ended.
         """
-        if name is None and prefix is None:
-            prefix = f"{getattr(fn, '__name__', type(fn).__name__)}_"
+        if name is None and prefix is None and hasattr(fn, "__name__"):
+            prefix = f"{fn.__name__}_"
         scope = self.push(name, prefix or "")
 
         def call(*args: Any, **kwargs: Any) -> Any:
             context = jax.named_scope(str(scope.name)) if named_call else contextlib.nullcontext()
             with context:
-                return fn(scope.rewound(), *args, **partial_kwargs, **kwargs)
+                return fn(scope.rewound(), *args, **{**partial_kwargs, **kwargs})
 
         return call
 
@@ -248,7 +283,7 @@ class Scope(Place):
         scope = copy.copy(self)
         scope._reservations = {}
         if rewind_rngs:
-            scope._streams = self._streams.rewound()
+            scope._known_streams = self._streams.rewound()
         return scope
 
     # Names.
@@ -334,6 +369,14 @@ class Scope(Place):
     # Random streams.
 
     @property
+    def _streams(self) -> Streams:
+        # Most scopes of an `apply` draw nothing.
+        if self._known_streams is None:
+            outer: Any = self.parent
+            self._known_streams = outer._streams.below(str(self.name))
+        return self._known_streams
+
+    @property
     def rngs(self) -> Mapping[str, Rng]:
         """The random streams at this place, as keys or lazy keys."""
         return self._streams.keys
@@ -347,7 +390,7 @@ class Scope(Place):
         Returns:
             True if there is a stream of that name.
         """
-        return name in self._streams.keys
+        return name in self._streams.names
 
     def make_rng(self, name: str = "params") -> jax.Array:
         """Draw a key from a random stream. Every draw gives another key.
@@ -369,7 +412,7 @@ class Scope(Place):
                 draw happens inside a raw JAX transformation, where all iterations get one key.
         """
         self._check_valid()
-        return self._streams.draw(name, self._tree, self.debug_path)
+        return self._streams.draw(name, self._tree, self.debug_path).as_jax_rng()
 
     # Variables.
 
@@ -397,10 +440,19 @@ class Scope(Place):
 
         Raises:
             NameInUseError: the name is taken at this place.
+            InvalidNameError: the name is no string.
             ScopeCollectionNotFound: it does not exist, like everything of its collection here,
                 and cannot be created.
             ScopeVariableNotFoundError: it does not exist and cannot be created.
             JaxTransformError: it would be created inside a raw JAX transformation.
+
+        Example:
+            >>> from linen_core import bind
+            >>> scope = bind({}, mutable=["state"])
+            >>> calls = scope.variable("state", "calls", lambda: 0)
+            >>> calls.value += 1
+            >>> scope.variables()
+            {'state': {'calls': 1}}
         """
         self.reserve(name, col)
         if not self.has_variable(col, name):
@@ -452,8 +504,10 @@ class Scope(Place):
             _parameter.check(self.debug_path, name, value, init_fn, init_args, init_kwargs)
         elif self.is_mutable_collection("params"):
             self._tree.check_trace(self.debug_path, f'creates the parameter "{name}"')
-            key = self.make_rng("params")
-            value = _parameter.initialize(init_fn, key, init_args, init_kwargs)
+            key = self._streams.draw("params", self._tree, self.debug_path)
+            value = _parameter.initialize(
+                init_fn, key, init_args, init_kwargs, self._tree.constants
+            )
             self.put_variable("params", name, value)
         else:
             raise self._not_found(ScopeParamNotFoundError, "params", name)
@@ -493,8 +547,9 @@ class Scope(Place):
             The value.
 
         Raises:
-            KeyError: it was not given and there is no default.
+            FlagNotFoundError: it was not given and there is no default.
         """
-        if default is _MISSING:
-            return self._tree.flags[key]
-        return self._tree.flags.get(key, default)
+        value = self._tree.flags.get(key, default)
+        if value is _MISSING:
+            raise FlagNotFoundError(self.debug_path, key, self._tree.flags)
+        return value

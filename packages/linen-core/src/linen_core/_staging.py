@@ -23,6 +23,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jax.interpreters import partial_eval
 
 from linen_core._dicts import map_in_order
+from linen_core._initial_values import InitialValues
 from linen_core._parameter import INITIALIZER_NAME
 from linen_core._trace import is_tracer, is_tracing
 from linen_core.errors import LazyInitError
@@ -165,6 +166,7 @@ def _evaluate_staged(staged: _Staged) -> Any:
     equations = needed_equations(jaxpr, jaxpr.outvars)
     _check_specs(staged, equations)
     values = _evaluate(jaxpr, equations, staged.closed.consts, staged.arrays)
+    values = _separate(values, jaxpr, equations)
     arrays = [_as_array(value, var) for value, var in zip(values, jaxpr.outvars, strict=True)]
     return map_in_order(
         lambda leaf: arrays[leaf.index] if isinstance(leaf, _Output) else leaf, staged.result
@@ -227,13 +229,17 @@ def _evaluate(
     def read(var: Any) -> Any:
         return var.val if isinstance(var, Literal) else values[var]
 
+    initial_values = InitialValues()
     last_read = {v: i for i, eqn in enumerate(equations) for v in _variables(eqn.invars)}
     outputs_needed = set(_variables(jaxpr.outvars))
     for index, eqn in enumerate(equations):
-        if eqn.params.get("name") == INITIALIZER_NAME:
+        if _is_initializer(eqn):
             inner = eqn.params["jaxpr"]
             inputs = [read(var) for var in eqn.invars]
-            outputs = _evaluate(inner.jaxpr, inner.jaxpr.eqns, inner.consts, inputs)
+            value = initial_values.evaluate(inner, inputs)
+            outputs = [value]
+            if value is None:
+                outputs = _evaluate(inner.jaxpr, inner.jaxpr.eqns, inner.consts, inputs)
             outputs = [_as_array(x, v) for x, v in zip(outputs, eqn.outvars, strict=True)]
         else:
             # How a primitive is called, eval_jaxpr alone knows: give it this one equation.
@@ -245,6 +251,20 @@ def _evaluate(
             if last_read[var] == index and var not in outputs_needed:
                 del values[var]
     return [read(var) for var in jaxpr.outvars]
+
+
+def _separate(values: Sequence[Any], jaxpr: Jaxpr, equations: Iterable[JaxprEqn]) -> list[Any]:
+    """Give each parameter an array of its own where a trace made one constant for several."""
+    constants = {v for e in equations if _is_initializer(e) and not e.invars for v in e.outvars}
+    separate = list(values)
+    for i, var in enumerate(jaxpr.outvars):
+        if not isinstance(var, Literal) and var in constants and not is_tracer(values[i]):
+            separate[i] = jax.device_put(values[i], may_alias=False)
+    return separate
+
+
+def _is_initializer(eqn: JaxprEqn) -> bool:
+    return eqn.params.get("name") == INITIALIZER_NAME
 
 
 def _variables(atoms: Iterable[Any]) -> list[Any]:

@@ -6,10 +6,8 @@ draws other keys the second time.
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
-
-import jax
 
 from linen_core._rngs import LazyRng, Rng
 from linen_core._tree import Tree
@@ -31,42 +29,47 @@ class Streams:
     """The random streams at one place.
 
     Args:
-        keys: a dict from stream names to keys; None derives them from `outer` when needed.
-        outer: the streams one place up.
-        name: the last part of the path.
+        keys: a dict from stream names to the keys that were given to the tree, at its root.
+        path: the path from there to this place.
+        draws: the draws at this place so far.
     """
 
-    __slots__ = ("_draws", "_keys", "_name", "_outer")
+    __slots__ = ("_draws", "_keys", "_path")
 
     def __init__(
-        self, keys: Mapping[str, Rng] | None, outer: "Streams | None" = None, name: str = ""
+        self, keys: Mapping[str, Rng], path: tuple[str, ...] = (), draws: _Draws | None = None
     ) -> None:
         self._keys = keys
-        self._outer = outer
-        self._name = name
-        self._draws = _Draws()
+        self._path = path
+        self._draws = _Draws() if draws is None else draws
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the streams."""
+        return self._keys.keys()
 
     @property
     def keys(self) -> Mapping[str, Rng]:
         """The keys at this place, lazily folded with the path."""
-        if self._keys is None:
-            outer = {} if self._outer is None else self._outer.keys
-            self._keys = {s: LazyRng.create(rng, self._name) for s, rng in outer.items()}
-        return self._keys
+        if not self._path:
+            return self._keys
+        return {stream: LazyRng.create(rng, *self._path) for stream, rng in self._keys.items()}
 
     def below(self, name: str) -> "Streams":
         """Give the streams one place down; draws go on counting when the name was there before."""
-        streams = Streams(None, self, name)
-        streams._draws = self._draws.below.setdefault(name, streams._draws)
-        return streams
+        below = self._draws.below
+        draws = below.get(name)
+        if draws is None:
+            draws = below[name] = _Draws()
+        return Streams(self._keys, (*self._path, name), draws)
 
     def rewound(self) -> "Streams":
         """Give the same streams, from which nothing was drawn yet."""
-        return Streams(self._keys, self._outer, self._name)
+        return Streams(self._keys, self._path)
 
-    def draw(self, stream: str, tree: Tree, path: Sequence[str]) -> jax.Array:
+    def draw(self, stream: str, tree: Tree, path: Sequence[str]) -> LazyRng:
         """Give the next key of a stream, or of "params" if there is no such stream."""
-        keys = self.keys
+        keys = self._keys
         if stream not in keys:
             if "params" not in keys:
                 raise InvalidRngError.missing_stream(
@@ -82,7 +85,7 @@ class Streams:
             )
         counts = self._draws.counts
         count = counts[stream] = counts.get(stream, 0) + 1
-        return LazyRng.create(keys[stream], count).as_jax_rng()
+        return LazyRng.create(keys[stream], *self._path, count)
 
 
 def _warn_if_misspelt(stream: str, keys: Mapping[str, Any], tree: Tree) -> None:

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -18,19 +19,36 @@ class Tree:
         mutable: the filter of the collections that can be changed.
         flags: facts that code in any scope of the tree can ask for.
         is_valid: False from the moment that its `init` or `apply` has ended.
-        adopted: from the id of a module that came from outside to the copy of it in this tree.
+        constants: values of parameters that were made in this tree's trace and depend on no key.
     """
 
-    __slots__ = ("_is_mutable", "_trace", "_warned", "adopted", "flags", "is_valid", "mutable")
+    __slots__ = (
+        "_adopted",
+        "_is_mutable",
+        "_trace",
+        "_warned",
+        "constants",
+        "flags",
+        "is_valid",
+        "mutable",
+    )
 
     def __init__(self, mutable: CollectionFilter, flags: Mapping[str, Any]) -> None:
         self.mutable = mutable
-        self.flags = dict(flags)
+        self.flags = MappingProxyType(dict(flags))
         self.is_valid = True
-        self.adopted: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self.constants: dict[Any, Any] = {}
+        self._adopted: WeakValueDictionary[int, Any] | None = None
         self._is_mutable: dict[str, bool] = {}
         self._trace = current_trace()
         self._warned: set[str] = set()
+
+    @property
+    def adopted(self) -> WeakValueDictionary[int, Any]:
+        """From the id of a module that came from outside to the copy of it in this tree."""
+        if self._adopted is None:
+            self._adopted = WeakValueDictionary()
+        return self._adopted
 
     def is_mutable_collection(self, col: str) -> bool:
         """Say whether the variables of a collection can be changed."""

@@ -27,9 +27,18 @@ class Variable(Generic[T]):
         ...     return calls.value
         >>> apply(count, mutable=["state"])({"state": {"calls": 4}})
         (5, {'state': {'calls': 5}})
+        >>> apply(lambda scope: scope.variable("state", "calls").is_mutable())(
+        ...     {"state": {"calls": 4}}
+        ... )
+        False
     """
 
     __slots__ = ("collection", "name", "scope", "unbox")
+
+    scope: "Scope"
+    collection: str
+    name: str
+    unbox: bool
 
     def __init__(self, scope: "Scope", collection: str, name: str, unbox: bool = True) -> None:
         self.scope = scope

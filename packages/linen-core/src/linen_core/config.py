@@ -19,6 +19,7 @@ _DEFAULTS = {
     "preserve_adopted_names": False,
     "fix_rng_separator": False,
     "profile": True,
+    "filter_frames": True,
 }
 
 
@@ -32,6 +33,8 @@ class Config:
             ("ab", "c") and ("a", "bc") draw different keys. This changes every key that is
             derived from a path, and with it the numbers that a seed gives.
         profile: method calls open a `jax.named_scope`, so that profiles show module paths.
+        filter_frames: the tracebacks of errors in `init`, `apply` and calls of bound modules leave
+            out the frames of this package and of JAX; see `linen_core.tracebacks`.
 
     Raises:
         ConfigError: an environment variable holds something that is no boolean.
@@ -47,6 +50,7 @@ class Config:
     preserve_adopted_names: bool
     fix_rng_separator: bool
     profile: bool
+    filter_frames: bool
 
     def __init__(self) -> None:
         for name, default in _DEFAULTS.items():
@@ -76,6 +80,10 @@ class Config:
         if not isinstance(value, bool):
             raise ConfigError(f"The setting {name!r} must be True or False, but got {value!r}.")
         vars(self)[name] = value
+
+    def __reduce__(self) -> str:
+        # There is one for the process, also for a class that is pickled with methods that read it.
+        return "config"
 
     @contextlib.contextmanager
     def temporary(self, **settings: bool) -> Iterator[None]:
@@ -119,4 +127,4 @@ def _from_environment(variable: str, default: bool) -> bool:
     )
 
 
-config = Config()
+config: Config = Config()

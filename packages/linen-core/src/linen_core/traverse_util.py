@@ -30,7 +30,12 @@ _Dict = TypeVar("_Dict", bound=Mapping[Any, Any])
 
 
 class _EmptyNode:
-    """The type of `empty_node`, its only instance."""
+    """The type of `empty_node`, its only instance.
+
+    Example:
+        >>> flatten_dict({"params": {}}, keep_empty_nodes=True)[("params",)] is empty_node
+        True
+    """
 
     __slots__ = ()
 
@@ -41,7 +46,7 @@ class _EmptyNode:
         return "empty_node"
 
 
-empty_node = _EmptyNode()
+empty_node: _EmptyNode = _EmptyNode()
 """Stands in a flat dict for a dict without entries."""
 
 jax.tree_util.register_pytree_node(_EmptyNode, lambda _: ((), None), lambda *_: empty_node)

@@ -195,6 +195,30 @@ def test_unspecified_survives_pickling() -> None:
     assert repr(UNSPECIFIED) == "<the module whose method runs>"
 
 
+@dataclasses.dataclass
+class Sizes:
+    width: int = 3
+
+
+@pytest.mark.parametrize(
+    "bases", [(Sizes, Module), (Module, Sizes), (WithList, Sizes), (Sizes, WithList)], ids=str
+)
+def test_dataclasses_that_are_no_modules_can_be_inherited_from(bases: Any) -> None:
+    module = type("Mixed", bases, {"__annotations__": {"depth": int}, "depth": 2})(depth=5)
+    assert (module.width, module.depth, module.name, module.parent) == (3, 5, None, None)
+
+
+def test_such_a_dataclass_has_no_fields_of_module() -> None:
+    named = dataclasses.make_dataclass("Named", [("name", str, "x")])
+    with pytest.raises(ReservedModuleAttributeError, match=r"The class Mixed defines \['name'\]"):
+        type("Mixed", (named, Module), {})
+
+
+def test_the_name_is_no_field_of_subclasses() -> None:
+    with pytest.raises(ReservedModuleAttributeError, match=r"The class Mine defines \['name'\]"):
+        type("Mine", (Module,), {"__annotations__": {"name": str}, "name": "mine"})
+
+
 @pytest.mark.parametrize("name", ["parent", "scope", "_state"])
 @pytest.mark.parametrize("kind", ["field", "attribute", "method"])
 def test_names_that_module_needs(name: str, kind: str) -> None:

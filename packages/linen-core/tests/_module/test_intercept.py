@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from linen_core import MethodContext, Module, compact, intercept_methods
+from linen_core._context import context
 
 KEY = jax.random.key(0)
 
@@ -49,19 +50,19 @@ def test_an_interceptor_sees_every_call() -> None:
     assert len(seen) == 4
 
 
-def test_the_context_has_the_method_of_the_class_body() -> None:
+def test_the_context_has_the_method_of_the_class_body_bound() -> None:
     found = []
 
     def watch(next_fun: Any, args: Any, kwargs: Any, called: MethodContext) -> Any:
         found.append(called.orig_method)
-        return next_fun(*args, **kwargs)
+        return called.orig_method(*args, **kwargs)
 
     with intercept_methods(watch):
-        Leaf().apply({}, 1.0)
-    assert found == [Leaf.__call__.__wrapped__]  # type: ignore[attr-defined]
+        assert Leaf().apply({}, 1.0) == 2.0
+    assert [method.__func__ for method in found] == [Leaf.__call__.__wrapped__]  # type: ignore[attr-defined]
 
 
-def test_interceptors_nest_the_last_entered_outermost() -> None:
+def test_interceptors_nest_as_with_blocks_do() -> None:
     order = []
 
     def named(name: str) -> Any:
@@ -75,7 +76,7 @@ def test_interceptors_nest_the_last_entered_outermost() -> None:
 
     with intercept_methods(named("first")), intercept_methods(named("second")):
         Leaf().apply({}, 1.0)
-    assert order == ["second in", "first in", "first out", "second out"]
+    assert order == ["first in", "second in", "second out", "first out"]
 
 
 def test_an_interceptor_may_change_arguments_and_result() -> None:
@@ -178,3 +179,35 @@ def test_setup_is_intercepted_too() -> None:
     with intercept_methods(note):
         WithSetup().apply({}, 1.0)
     assert seen == [("WithSetup", "setup"), ("WithSetup", "__call__"), ("Leaf", "__call__")]
+
+
+def double(next_fun: Any, args: Any, kwargs: Any, called: MethodContext) -> Any:
+    return 2 * next_fun(*args, **kwargs)
+
+
+def test_what_the_caller_gets_is_captured() -> None:
+    class Doubles(Module):
+        @compact
+        def __call__(self, x: float) -> float:
+            with intercept_methods(double):
+                return Leaf(name="leaf")(x)
+
+    leaf, captured = (4.0,), {"leaf": {"__call__": (4.0,)}, "__call__": (4.0,)}
+    assert Doubles().apply({}, 1.0, capture_intermediates=True)[1] == {"intermediates": captured}
+    with intercept_methods(double):
+        _, updates = Leaf().apply({}, 1.0, capture_intermediates=True)
+    assert updates == {"intermediates": {"__call__": leaf}}
+
+
+@pytest.mark.parametrize("captures", [False, True])
+def test_capturing_ends_at_an_apply_inside(captures: bool) -> None:
+    class Applies(Module):
+        @compact
+        def __call__(self, x: float) -> Any:
+            inner = Leaf(parent=None)
+            return inner.apply({}, x, capture_intermediates=captures, mutable=["intermediates"])  # type: ignore[call-overload]
+
+    (_, inside), outside = Applies().apply({}, 1.0, capture_intermediates=True)
+    assert inside == ({"intermediates": {"__call__": (2.0,)}} if captures else {})
+    assert list(outside["intermediates"]) == ["__call__"]
+    assert context.interceptors == ()

@@ -70,7 +70,7 @@ def test_init_creates_all_but_intermediates() -> None:
         (DenyList(["intermediates"]), {"params", "state"}),
         (["params", "state"], {"params", "state"}),
     ],
-    ids=repr,
+    ids=["all", "deny", "names"],
 )
 def test_init_creates_what_is_mutable(mutable: Any, collections: set[str]) -> None:
     assert Net().init(KEY, X, mutable=mutable).keys() == collections

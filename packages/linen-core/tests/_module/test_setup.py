@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import chex
 import jax
+import jax.numpy as jnp
 import pytest
 
-from linen_core import Module, compact
+from linen_core import Module, compact, compact_name_scope
 from linen_core.errors import (
     CallSetupUnboundModuleError,
     DescriptorAttributeError,
@@ -265,3 +267,79 @@ def test_a_failed_setup_leaves_nothing_behind() -> None:
     for _ in range(2):
         with pytest.raises(KeyError, match="mine"):
             _ = bound.leaf
+
+
+# In a JAX trace that began after the module was bound.
+
+
+class Scaled(Module):
+    def setup(self) -> None:
+        self.doubled = 2 * self.param("w", lambda key: jnp.ones(()))
+        self.made = [Leaf(1.0)]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x * self.doubled + self.made[0]()
+
+    @compact_name_scope
+    def scoped(self, x: jax.Array) -> jax.Array:
+        return Leaf(1.0)() * x + self(x)
+
+
+class Deep(Module):
+    def setup(self) -> None:
+        self.inner = Scaled()
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        raw = jax.checkpoint(lambda x: self.inner(x))(x)
+        return raw + self.inner(x) + self.inner.doubled
+
+
+TRACED = {
+    "call": lambda m, x: m(x),
+    "attribute": lambda m, x: m.inner.doubled * x,
+    "submodule": lambda m, x: m.inner(x),
+    "name scope": lambda m, x: m.inner.scoped(x),
+    "twice": lambda m, x: m(m.inner(x)),
+}
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.checkpoint], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("use", TRACED.values(), ids=TRACED)
+def test_nothing_of_a_foreign_trace_is_kept(use: Any, transform: Any) -> None:
+    x = jnp.arange(3.0)
+    variables = Deep().init(KEY, x, method=lambda m, x: m.inner.scoped(x))
+    expected = Deep().apply(variables, x, method=use)
+    bound = Deep().bind(variables)
+    with jax.checking_leaks():
+        chex.assert_trees_all_close(transform(lambda x: use(bound, x))(x), expected)
+    chex.assert_trees_all_close(use(bound, x), expected)
+    assert bound.inner.doubled == 2.0
+    assert bound.inner is bound.inner
+
+
+def test_a_module_that_was_set_up_before_stays_so() -> None:
+    bound = Scaled().bind({"params": {"w": jnp.ones(()), "made_0": {"w": 1.0}}})
+    made = bound.made[0]
+    jax.jit(lambda x: bound(x))(1.0)
+    assert bound.made[0] is made
+
+
+def test_setup_runs_once_in_a_call_of_a_foreign_trace() -> None:
+    runs = []
+
+    class Counts(Module):
+        def setup(self) -> None:
+            runs.append(1)
+
+        def helper(self, x: Any) -> Any:
+            return x
+
+        def __call__(self, x: Any) -> Any:
+            return self.helper(self.helper(x))
+
+    bound = Counts().bind({})
+    jax.jit(lambda x: bound(x))(1.0)
+    assert len(runs) == 1
+    bound(1.0)
+    bound(1.0)
+    assert len(runs) == 2

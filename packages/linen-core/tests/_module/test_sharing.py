@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import pytest
@@ -59,7 +59,7 @@ CONTAINERS = [
     (lambda: (Leaf(1.0), 3, Leaf(2.0)), {"held_0": 1.0, "held_2": 2.0}),
     (lambda: {"a": Leaf(1.0), "b": Leaf(2.0)}, {"held_a": 1.0, "held_b": 2.0}),
     (lambda: FrozenDict({"a": Leaf(1.0)}), {"held_a": 1.0}),
-    (lambda: Pair(Leaf(1.0), None), {"held_0": 1.0}),
+    (lambda: Pair(Leaf(1.0), None), {"held_a": 1.0}),
     (lambda: [{"a": (Leaf(1.0),)}, [Leaf(2.0)]], {"held_0_a_0": 1.0, "held_1_0": 2.0}),
     (lambda: Struct(Leaf(1.0)), {"held_layer": 1.0}),
 ]
@@ -191,6 +191,19 @@ def test_the_attribute_names_an_adopted_module() -> None:
     with config.temporary(preserve_adopted_names=True):
         assert list(model.init(KEY)["params"]) == ["own"]
         assert list(Holder(Leaf()).init(KEY)["params"]) == ["held"]
+
+
+def test_a_class_may_leave_their_names_to_adopted_modules() -> None:
+    class Preserves(Holder):
+        preserve_adopted_names: ClassVar[bool] = True
+
+    class Names(Holder):
+        preserve_adopted_names: ClassVar[bool] = False
+
+    held = [Leaf(1.0, name="own"), Leaf(1.0)]
+    assert list(Preserves(held).init(KEY)["params"]) == ["own", "held_1"]
+    with config.temporary(preserve_adopted_names=True):
+        assert list(Names(held).init(KEY)["params"]) == ["held_0", "held_1"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from linen_core import LazyRng, Module, compact
 from linen_core.errors import (
     AssignVariableError,
+    CallUnbindOnUnboundModuleError,
     LinenError,
     ModifyScopeVariableError,
     NameInUseError,
@@ -263,3 +264,8 @@ def test_an_unbound_module_has_no_variables(use: Any, what: str) -> None:
         f"Counter is not bound to variables, so {what}. Write model.apply(variables, ...), or "
         "bound = model.bind(variables) and use that."
     )
+
+
+def test_what_an_unbound_module_lacks_can_be_told_apart() -> None:
+    with pytest.raises(CallUnbindOnUnboundModuleError):
+        Counter().unbind()

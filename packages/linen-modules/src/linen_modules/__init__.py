@@ -8,11 +8,17 @@ from linen_core import (
     Module,
     Variable,
     compact,
+    compact_name_scope,
+    disable_named_call,
+    enable_named_call,
     intercept_methods,
     merge_param,
     nowrap,
+    override_named_call,
+    share_scope,
     unbox,
 )
+from linen_core.module import apply, init, init_with_output
 from linen_modules import activations, errors, initializers
 from linen_modules.activations import (
     celu,
@@ -61,10 +67,18 @@ __all__ = [
     "FrozenDict",
     "Module",
     "Variable",
+    "apply",
     "compact",
+    "compact_name_scope",
+    "disable_named_call",
+    "enable_named_call",
+    "init",
+    "init_with_output",
     "intercept_methods",
     "merge_param",
     "nowrap",
+    "override_named_call",
+    "share_scope",
     "unbox",
     # layers
     "BatchNorm",

@@ -55,11 +55,12 @@ P = ParamSpec("P")
 class _InitializerValue:
     """An initializer that is known by the factory that makes it and the arguments it was given."""
 
-    __slots__ = ("_arguments", "_factory")
+    __slots__ = ("_arguments", "_factory", "_key")
 
     def __init__(self, factory: Callable[..., Initializer], arguments: dict[str, Any]) -> None:
         self._factory = factory
         self._arguments = arguments
+        self._key = factory, *map(_by_value, arguments.values())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._factory(**self._arguments)(*args, **kwargs)
@@ -67,10 +68,10 @@ class _InitializerValue:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _InitializerValue):
             return NotImplemented
-        return self._key() == other._key()
+        return self._key == other._key
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(self._key)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._factory, self._arguments)
@@ -78,9 +79,6 @@ class _InitializerValue:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self._arguments.items())
         return f"{self._factory.__name__}({arguments})"
-
-    def _key(self) -> tuple[Any, ...]:
-        return self._factory, *map(_by_value, self._arguments.values())
 
 
 class _PureValue(_InitializerValue, PureInitializer):

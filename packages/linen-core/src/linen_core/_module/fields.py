@@ -10,6 +10,7 @@ that a tree of modules has no reference cycles.
 
 import dataclasses
 import functools
+import inspect
 import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from linen_core.errors import (
 )
 
 # Attributes that Module sets on instances; a field of that name would break it.
-RESERVED = frozenset({"parent", "scope", "_state", "_parent"})
+RESERVED = frozenset({"parent", "scope", "_state", "_parent", "_init_only"})
 
 
 class ModuleBase:
@@ -59,19 +60,16 @@ class ParentField:
 
 
 def check_names(cls: type) -> None:
-    """Refuse a dataclass whose body defines a name that Module needs.
+    """Refuse a dataclass whose body, or a base class that is no module, defines a name of Module's.
 
     Raises:
         ReservedModuleAttributeError: it does.
     """
-    fields, inherited = (vars(c)["__dataclass_fields__"] for c in (cls, _nearest_dataclass(cls)))
-    annotated = {name for name, field in fields.items() if field is not inherited.get(name)}
-    if reserved := RESERVED & (annotated | vars(cls).keys()):
+    module_class = next(base for base in cls.__mro__[1:] if issubclass(base, ModuleBase))
+    own, fields = vars(module_class)["__dataclass_fields__"], vars(cls)["__dataclass_fields__"]
+    annotated = {name for name, field in fields.items() if field is not own.get(name)}
+    if reserved := RESERVED & vars(cls).keys() | (RESERVED | {"name"}) & annotated:
         raise ReservedModuleAttributeError(cls.__name__, sorted(reserved))
-
-
-def _nearest_dataclass(cls: type) -> type:
-    return next(base for base in cls.__mro__[1:] if "__dataclass_fields__" in vars(base))
 
 
 def make_dataclass(cls: type, kw_only: bool) -> None:
@@ -95,7 +93,8 @@ def _unless_bound(hash_fields: Callable[[Any], int]) -> Callable[[Any], int]:
     def __hash__(self: Any) -> int:  # noqa: N807 - it is one
         if self.scope is not None:
             raise HashBoundModuleError(type(self).__name__)
-        return hash_fields(self)
+        # Not hash_fields, which the autoreload of notebooks cannot replace when fields change.
+        return vars(__hash__)["__wrapped__"](self)
 
     return __hash__
 
@@ -103,6 +102,40 @@ def _unless_bound(hash_fields: Callable[[Any], int]) -> Callable[[Any], int]:
 def init_field_names(cls: type) -> tuple[str, ...]:
     """Name the fields that the constructor takes, without `parent`."""
     return tuple(f.name for f in dataclasses.fields(cls) if f.init and f.name != "parent")
+
+
+def remember_init_only(cls: type) -> None:
+    """Let instances remember the values of `InitVar`s, which are no fields, to be copied with them."""
+    fields = {f.name for f in dataclasses.fields(cls)}
+    others = vars(cls)["__dataclass_fields__"].keys() - fields
+    if not others:
+        return
+    names = [name for name in inspect.signature(cls).parameters if name in others]
+    if not names:
+        return
+    post_init = getattr(cls, "__post_init__")  # noqa: B009 - type checkers know of none
+
+    @functools.wraps(post_init)
+    def __post_init__(self: Any, *values: Any) -> None:  # noqa: N807 - it is one
+        # That of a base class gets only what the base class knows of.
+        vars(self).setdefault("_init_only", dict(zip(names, values, strict=True)))
+        post_init(self, *values)
+
+    setattr(cls, "__post_init__", __post_init__)  # noqa: B010
+
+
+def has_plain_construction(cls: type, base: type) -> bool:
+    """Say whether construction stores its arguments as attributes, and does nothing else of a class.
+
+    A class takes part in it with methods that differ from those of `base`, with fields that are no
+    arguments, and with descriptors for fields.
+    """
+    methods = ("__new__", "__post_init__", "__setattr__")
+    return all(getattr(cls, name) is getattr(base, name) for name in methods) and not any(
+        not f.init or hasattr(inspect.getattr_static(cls, f.name, None), "__set__")
+        for f in dataclasses.fields(cls)
+        if f.name != "parent"
+    )
 
 
 def state_of(module: Any) -> Any:

@@ -1,14 +1,16 @@
 """Interceptors: functions that see every method call of every module.
 
 An interceptor is called instead of the method, with the function to call next, the arguments and a
-`MethodContext`; it returns what the caller gets. Interceptors nest: the one entered last is
-called first. Captured intermediates are an interceptor that sows what methods return.
+`MethodContext`; it returns what the caller gets. Interceptors nest as the `with` blocks do: the one
+entered first is called first. Captured intermediates are an interceptor outside of all others, which sows
+what methods return; it belongs to one `init` or `apply`, and those inside of that have their own.
 """
 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from linen_core._context import context, intercepting
@@ -21,7 +23,7 @@ class MethodContext:
     Attributes:
         module: the module.
         method_name: the name of the method.
-        orig_method: the method as the class body defines it.
+        orig_method: the method as the class body defines it, bound to the module.
     """
 
     module: Any
@@ -62,12 +64,12 @@ def intercept_methods(interceptor: Interceptor) -> contextlib.AbstractContextMan
 
 
 def call_intercepted(
-    fun: Callable[..., Any], module: Any, name: str, /, *args: Any, **kwargs: Any
+    fun: Callable[..., Any], name: str, module: Any, /, *args: Any, **kwargs: Any
 ) -> Any:
     """Call a method through the interceptors that are there."""
-    method_context = MethodContext(module, name, fun)
-    call = functools.partial(fun, module)
-    for interceptor in context.interceptors:
+    call = types.MethodType(fun, module)
+    method_context = MethodContext(module, name, call)
+    for interceptor in reversed(context.interceptors):
         call = functools.partial(_call_interceptor, interceptor, call, method_context)
     return call(*args, **kwargs)
 
@@ -83,24 +85,38 @@ def _call_interceptor(
     return interceptor(next_fun, args, kwargs, method_context)
 
 
-def capturing(filter_: bool | CaptureFilter) -> contextlib.AbstractContextManager[None]:
-    """Sow what methods return into the collection "intermediates", in a `with` block."""
-    if filter_ is False:
-        return contextlib.nullcontext()
-    is_captured = _is_call if filter_ is True else filter_
+class _Capture:
+    """The interceptor that sows what methods return into the collection "intermediates"."""
 
-    def capture(
+    def __init__(self, is_captured: CaptureFilter) -> None:
+        self._is_captured = is_captured
+
+    def __call__(
+        self,
         next_fun: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         called: MethodContext,
     ) -> Any:
         y = next_fun(*args, **kwargs)
-        if called.module.scope is not None and is_captured(called.module, called.method_name):
-            called.module.sow("intermediates", called.method_name, y)
+        module, name = called.module, called.method_name
+        if module.scope is not None and self._is_captured(module, name):
+            module.sow("intermediates", name, y)
         return y
 
-    return intercepting(capture)
+
+@contextlib.contextmanager
+def capturing(filter_: bool | CaptureFilter) -> Iterator[None]:
+    """Capture intermediates, or do not, in a `with` block, whatever was captured around it."""
+    before = context.interceptors
+    others = tuple(other for other in before if not isinstance(other, _Capture))
+    if filter_ is not False:
+        others = (_Capture(_is_call if filter_ is True else filter_), *others)
+    context.interceptors = others
+    try:
+        yield
+    finally:
+        context.interceptors = before
 
 
 def _is_call(module: Any, method_name: str) -> bool:

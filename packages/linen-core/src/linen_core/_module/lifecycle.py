@@ -12,7 +12,10 @@ Names come from the attribute that a submodule is assigned to in `setup`, or, in
 method, from its class and a number.
 """
 
-from typing import Any
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 from linen_core._context import context
 from linen_core._module.fields import UNSPECIFIED, ModuleBase, state_of
@@ -35,6 +38,8 @@ class ModuleState:
         "origin",
     )
 
+    is_abstract: ClassVar[bool] = False
+
     def __init__(self) -> None:
         self.is_frozen = False
         self.needs_setup = False
@@ -49,6 +54,11 @@ class ModuleState:
         self.given: dict[str, Any] = {}
 
     @property
+    def awaits_setup(self) -> bool:
+        """Whether an attribute that is not there may come into being by `setup`."""
+        return self.needs_setup and not self.is_abstract
+
+    @property
     def may_create(self) -> bool:
         """Whether submodules and variables may be made now."""
         return self.in_setup or self.compact_depth > 0
@@ -57,9 +67,12 @@ class ModuleState:
 def begin(module: Any) -> None:
     """Find the parent of a module that was just constructed, and attach it where possible."""
     state = module.__dict__["_state"] = ModuleState()
-    parent = module.parent
+    parent = module.__dict__.get("_parent")
     if parent is UNSPECIFIED:
-        parent = module.parent = context.modules[-1]
+        parent = context.modules[-1]
+        module.__dict__["_parent"] = None if parent is None else weakref.ref(parent)
+    elif isinstance(parent, weakref.ref):
+        parent = parent()
     if isinstance(parent, Scope):
         attach(module, parent)
     elif parent is not None:
@@ -71,13 +84,14 @@ def begin(module: Any) -> None:
 
 def _begin_submodule(module: Any, parent: Any) -> None:
     state = state_of(parent)
+    attributes = module.__dict__
     if parent.scope is None or not state.may_create:
         path = parent.scope.debug_path if parent.scope is not None else ()
         raise AssignSubModuleError(type(module).__name__, path, type(parent).__name__)
-    if module.name is None:
+    if attributes["name"] is None:
         if state.compact_depth == 0:
             return  # in setup: the attribute that it is assigned to will name it
-        module.__dict__["name"] = _automatic_name(state, type(module).__name__)
+        attributes["name"] = _automatic_name(state, type(module).__name__)
     attach_to_parent(module, parent)
 
 
@@ -99,9 +113,10 @@ def attach_to_parent(module: Any, parent: Any) -> None:
 
 def attach(module: Any, scope: Scope) -> None:
     """Give a module its scope."""
+    cls = type(module)
     module.__dict__["scope"] = scope
-    scope.owner = type(module).__name__
-    module._state.needs_setup = True
+    scope.owner = cls.__name__
+    module._state.needs_setup = cls.setup is not cls._no_setup
     adopt_fields(module)
 
 
@@ -110,19 +125,51 @@ def set_up(module: Any) -> None:
     state = module._state
     state.needs_setup = False
     state.in_setup = True
-    reservations = module.scope.reservations()
-    attributes, children = dict(vars(module)), dict(state.children)
+    undo = _undoing(module)
     context.modules.append(module)
     try:
         module.setup()
     except BaseException:
         # What went wrong once goes wrong again: the next use shows the same error.
+        undo()
+        raise
+    finally:
+        context.modules.pop()
+        state.in_setup = False
+
+
+@contextlib.contextmanager
+def ready(module: Any) -> Iterator[None]:
+    """Keep a module set up for the length of a `with` block.
+
+    In a JAX trace that began after the module was bound, `setup` may make arrays that are of no use
+    once the trace has ended. Then nothing of it is kept, and the next use sets the module up again.
+    """
+    if not module._state.needs_setup:
+        yield
+    elif module.scope._tree.is_own_trace():
+        set_up(module)
+        yield
+    else:
+        undo = _undoing(module)
+        set_up(module)
+        try:
+            yield
+        finally:
+            undo()
+
+
+def _undoing(module: Any) -> Callable[[], None]:
+    """Give a function that makes a module again what it is now, not yet set up."""
+    state = module._state
+    reservations = module.scope.reservations()
+    attributes, children = dict(vars(module)), dict(state.children)
+
+    def undo() -> None:
         state.needs_setup = True
         module.scope.restore_reservations(reservations)
         vars(module).clear()
         vars(module).update(attributes)
         state.children = children
-        raise
-    finally:
-        context.modules.pop()
-        state.in_setup = False
+
+    return undo

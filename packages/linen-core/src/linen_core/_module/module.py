@@ -10,18 +10,25 @@ from typing import Any, ClassVar, Self
 
 from typing_extensions import dataclass_transform
 
+from linen_core._context import context
+from linen_core._module.abstract import AbstractModules
+from linen_core._module.copies import copy_fields, independent_copy
+from linen_core._module.display import Display
 from linen_core._module.fields import (
     RESERVED,
     UNSPECIFIED,
     ParentField,
     check_names,
+    has_plain_construction,
     init_field_names,
     make_dataclass,
+    remember_init_only,
 )
-from linen_core._module.lifecycle import begin, set_up
-from linen_core._module.pure import PureFunctions
-from linen_core._module.sharing import copy_fields, own
-from linen_core._module.wrapping import wrap_methods
+from linen_core._module.lifecycle import begin, ready
+from linen_core._module.pickling import Pickling
+from linen_core._module.sharing import own
+from linen_core._module.summaries import Summaries
+from linen_core._module.wrapping import add_name_scopes, wrap_methods
 from linen_core._scope import Scope
 from linen_core.errors import (
     DescriptorAttributeError,
@@ -30,10 +37,11 @@ from linen_core.errors import (
     SetAttributeFrozenModuleError,
     SetAttributeInModuleSetupError,
 )
+from linen_core.tracebacks import hide_frames
 
 
 @dataclass_transform(field_specifiers=(dataclasses.field,))
-class _DataclassBase(PureFunctions):
+class _DataclassBase(Summaries, AbstractModules, Display, Pickling):
     """Tells type checkers that modules are dataclasses."""
 
 
@@ -91,13 +99,19 @@ class Module(_DataclassBase):
     name: str | None = dataclasses.field(default=None, kw_only=True)
 
     _init_fields: ClassVar[tuple[str, ...]] = ()
+    _name_scopes: ClassVar[tuple[str, ...]] = ()
+    _is_plain: ClassVar[bool] = False
 
     def __init_subclass__(cls, kw_only: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        has_own_init = "__init__" in vars(cls)
         make_dataclass(cls, kw_only)
         check_names(cls)
+        remember_init_only(cls)
         wrap_methods(cls)
         cls._init_fields = init_field_names(cls)
+        add_name_scopes(cls)
+        cls._is_plain = not has_own_init and has_plain_construction(cls, Module)
 
     def __post_init__(self) -> None:
         begin(self)
@@ -109,15 +123,20 @@ class Module(_DataclassBase):
         assign attributes, which at all other times is an error.
         """
 
+    # What a class that does not override `setup` has: nothing to run.
+    _no_setup: ClassVar[Any] = setup
+
     def __setattr__(self, name: str, value: Any) -> None:
         state = self.__dict__.get("_state")
-        if state is not None and state.in_setup:
+        if state is None:
+            pass  # while it is constructed
+        elif state.in_setup:
             if name in type(self)._init_fields or name == "parent":
                 raise SetAttributeInModuleSetupError(type(self).__name__, name)
             if name in RESERVED:
                 raise ReservedModuleAttributeError(type(self).__name__, [name])
             value = own(self, name, value)
-        elif state is not None and state.is_frozen:
+        elif state.is_frozen:
             raise SetAttributeFrozenModuleError(type(self).__name__, name)
         object.__setattr__(self, name, value)
 
@@ -130,9 +149,14 @@ class Module(_DataclassBase):
     def __getattr__(self, name: str) -> Any:
         # Only called for what is not there. Python asks for dunder names when it copies objects.
         state = self.__dict__.get("_state")
-        if state is not None and state.needs_setup and not name.startswith("__"):
-            set_up(self)
-            return getattr(self, name)
+        if state is not None and state.awaits_setup and not name.startswith("__"):
+            try:
+                with ready(self):
+                    return getattr(self, name)
+            except Exception as error:
+                if context.modules[-1] is None:  # not in a method
+                    hide_frames(error)
+                raise
         if name.startswith("__"):
             raise AttributeError(name)
         # A property that raises AttributeError ends here too: its own error says more.
@@ -141,15 +165,11 @@ class Module(_DataclassBase):
                 return descriptor.__get__(self, type(self))
             except AttributeError as error:
                 raise DescriptorAttributeError(type(self).__name__, name, error) from error
+        if state is not None and name in state.children:
+            return state.children[name]  # a submodule that a @compact method has made
         raise MissingAttributeError(
             type(self).__name__, name, self.scope is not None, _own_names(self)
         )
-
-    def __repr__(self) -> str:
-        fields = [f for f in dataclasses.fields(self) if f.repr and f.name != "name"]
-        shown = [f"{f.name}={inspect.getattr_static(self, f.name, None)!r}" for f in fields]
-        shown += [f"name={self.name!r}"] if self.name is not None else []
-        return f"{type(self).__name__}({', '.join(shown)})"
 
     def clone(self, *, parent: "Module | Scope | None" = None, **updates: Any) -> Self:
         """Copy the module, with other values for some fields.
@@ -172,6 +192,49 @@ class Module(_DataclassBase):
             Layer(features=4)
         """
         return copy_fields(self, {"parent": parent, **updates})
+
+    def copy(
+        self,
+        *,
+        parent: "Module | Scope | None" = UNSPECIFIED,
+        name: str | None = None,
+        **updates: Any,
+    ) -> Self:
+        """Make another module like this one, with variables of its own.
+
+        Unlike a clone, the copy belongs to the module whose method runs, gets a name of its own, and
+        the submodules in its fields are copied too.
+
+        Args:
+            parent: the parent of the copy; by default the module whose method runs.
+            name: its name; by default made as for every new module.
+            **updates: new values of fields, by name.
+
+        Returns:
+            A new module.
+
+        Raises:
+            TypeError: there is no field of such a name.
+            NameInUseError: the parent has something else of that name.
+            AssignSubModuleError: called in a method that is neither `setup` nor `@compact`.
+
+        Example:
+            >>> import jax
+            >>> from linen_core import Module, compact
+            >>> class Scale(Module):
+            ...     @compact
+            ...     def __call__(self, x):
+            ...         return x * self.param("scale", jax.nn.initializers.ones, x.shape[-1:])
+            >>> class Twice(Module):
+            ...     def setup(self):
+            ...         self.first = Scale()
+            ...         self.second = self.first.copy()
+            ...     def __call__(self, x):
+            ...         return self.second(self.first(x))
+            >>> sorted(Twice().init(jax.random.key(0), jax.numpy.ones(2))["params"])
+            ['first', 'second']
+        """
+        return independent_copy(self, {"parent": parent, "name": name, **updates})
 
 
 make_dataclass(Module, kw_only=False)

@@ -3,16 +3,16 @@
 Each of them works on a copy of the module over a new root scope; the module itself never changes.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self, overload
 
 from linen_core import _functional
+from linen_core._context import context
 from linen_core._filters import CollectionFilter, DenyList, union_filters
+from linen_core._module.copies import bound_copy, detached_copy
 from linen_core._module.fields import ModuleBase, state_of
 from linen_core._module.intercept import CaptureFilter, capturing
 from linen_core._module.methods import resolve_method
-from linen_core._module.sharing import bound_copy, detached_copy
 from linen_core._module.variables import ModuleVariables
 from linen_core._rngs import Rngs
 from linen_core._scope import Scope
@@ -21,6 +21,7 @@ from linen_core.errors import (
     CallUnbindOnUnboundModuleError,
     InvalidInstanceModuleError,
 )
+from linen_core.tracebacks import hide_frames
 
 _NOT_INTERMEDIATES = DenyList("intermediates")
 
@@ -76,9 +77,13 @@ class PureFunctions(ModuleVariables):
             >>> Scale().init(jax.random.key(0), jax.ShapeDtypeStruct((1,), "float32"))
             {'params': {'scale': Array([1.], dtype=float32)}}
         """
-        run = _scope_function(self, "init", method, capture_intermediates)
-        mutable = _with_intermediates(mutable, capture_intermediates)
-        return _functional.lazy_init(run, mutable)(rngs, *args, **kwargs)
+        try:
+            run = scope_function(self, "init", method, capture_intermediates)
+            mutable = with_intermediates(mutable, capture_intermediates)
+            return _functional.lazy_init(run, mutable)(rngs, *args, **kwargs)
+        except Exception as error:
+            hide_frames(error)
+            raise
 
     def lazy_init(
         self,
@@ -108,9 +113,24 @@ class PureFunctions(ModuleVariables):
             ApplyModuleInvalidMethodError: `method` is no method.
             InvalidInstanceModuleError: called on a class.
             InvalidFilterError: `mutable` is no filter.
+
+        Example:
+            >>> import jax
+            >>> from linen_core import Module, compact
+            >>> class Scale(Module):
+            ...     @compact
+            ...     def __call__(self, x):
+            ...         return x * self.param("scale", jax.nn.initializers.ones, x.shape[-1:])
+            >>> x = jax.ShapeDtypeStruct((1,), "float32")
+            >>> Scale().lazy_init(jax.random.key(0), x)
+            {'params': {'scale': Array([1.], dtype=float32)}}
         """
-        run = _scope_function(self, "lazy_init", method, False)
-        return _functional.lazy_init(run, mutable)(rngs, *args, **kwargs)
+        try:
+            run = scope_function(self, "lazy_init", method, False)
+            return _functional.lazy_init(run, mutable)(rngs, *args, **kwargs)
+        except Exception as error:
+            hide_frames(error)
+            raise
 
     def init_with_output(
         self,
@@ -139,10 +159,24 @@ class PureFunctions(ModuleVariables):
             ApplyModuleInvalidMethodError: `method` is no method.
             InvalidInstanceModuleError: called on a class.
             InvalidFilterError: `mutable` is no filter.
+
+        Example:
+            >>> import jax
+            >>> from linen_core import Module, compact
+            >>> class Scale(Module):
+            ...     @compact
+            ...     def __call__(self, x):
+            ...         return x * self.param("scale", lambda key: 2.0)
+            >>> Scale().init_with_output(jax.random.key(0), 3.0)
+            (6.0, {'params': {'scale': 2.0}})
         """
-        run = _scope_function(self, "init_with_output", method, capture_intermediates)
-        mutable = _with_intermediates(mutable, capture_intermediates)
-        return _functional.init(run, mutable)(rngs, *args, **kwargs)
+        try:
+            run = scope_function(self, "init_with_output", method, capture_intermediates)
+            mutable = with_intermediates(mutable, capture_intermediates)
+            return _functional.init(run, mutable)(rngs, *args, **kwargs)
+        except Exception as error:
+            hide_frames(error)
+            raise
 
     @overload
     def apply(
@@ -231,9 +265,13 @@ class PureFunctions(ModuleVariables):
             >>> Counter().apply({"state": {"calls": 4}}, mutable=["state"])
             (5, {'state': {'calls': 5}})
         """
-        run = _scope_function(self, "apply", method, capture_intermediates)
-        mutable = _with_intermediates(mutable, capture_intermediates)
-        return _functional.apply(run, mutable)(variables, *args, rngs=rngs, **kwargs)
+        try:
+            run = scope_function(self, "apply", method, capture_intermediates)
+            mutable = with_intermediates(mutable, capture_intermediates)
+            return _functional.call(run, variables, rngs, mutable, None, args, kwargs)
+        except Exception as error:
+            hide_frames(error)
+            raise
 
     # Bound modules.
 
@@ -272,7 +310,7 @@ class PureFunctions(ModuleVariables):
             >>> Scale().bind({"params": {"scale": 2.0}})(3.0)
             6.0
         """
-        _check_instance(self, "bind")
+        check_instance(self, "bind")
         if args:
             raise BindArgumentsError(len(args))
         return bound_copy(self, _functional.bind(variables, rngs, mutable))
@@ -297,13 +335,19 @@ class PureFunctions(ModuleVariables):
         return detached_copy(self), self.variables
 
 
-def _check_instance(module: Any, method: str) -> None:
+def check_instance(module: Any, method: str) -> None:
+    """Refuse a method called on a class, and a module that was not constructed to the end.
+
+    Raises:
+        InvalidInstanceModuleError: `module` is no instance.
+        IncorrectPostInitOverrideError: construction did not reach `Module.__post_init__`.
+    """
     if not isinstance(module, ModuleBase):
         raise InvalidInstanceModuleError.of_method(method)
     state_of(module)
 
 
-def _with_intermediates(
+def with_intermediates(
     mutable: CollectionFilter, capture_intermediates: bool | CaptureFilter
 ) -> CollectionFilter:
     if capture_intermediates is False:
@@ -311,19 +355,18 @@ def _with_intermediates(
     return union_filters(mutable, "intermediates")
 
 
-def _scope_function(
+def scope_function(
     module: Any,
     caller: str,
     method: Callable[..., Any] | str | None,
     capture_intermediates: bool | CaptureFilter,
 ) -> Callable[..., Any]:
     """Give the function of a scope that calls a method of a module."""
-    _check_instance(module, caller)
+    check_instance(module, caller)
     fn = resolve_method(module, method)
 
-    @functools.wraps(fn)
     def run(scope: Scope, /, *args: Any, **kwargs: Any) -> Any:
-        if capture_intermediates is False:
+        if capture_intermediates is False and not context.interceptors:
             return fn(bound_copy(module, scope), *args, **kwargs)
         with capturing(capture_intermediates):
             return fn(bound_copy(module, scope), *args, **kwargs)

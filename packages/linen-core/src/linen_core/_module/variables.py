@@ -6,6 +6,7 @@ from typing import Any, ClassVar, TypeVar
 import jax
 
 from linen_core._module.fields import ModuleBase, state_of
+from linen_core._module.perturbation import perturbed
 from linen_core._scope import Scope
 from linen_core._variable import Variable
 from linen_core.errors import AssignVariableError, UnboundModuleError
@@ -14,7 +15,29 @@ T = TypeVar("T")
 
 
 class ModuleVariables(ModuleBase):
-    """What a module can do with variables, once it has a scope."""
+    """What a module can do with variables, once it has a scope.
+
+    Example:
+        >>> import jax
+        >>> from linen_core import Module, compact
+        >>> class Centre(Module):
+        ...     @compact
+        ...     def __call__(self, x):
+        ...         mean = self.variable("state", "mean", lambda: 0.0)
+        ...         if self.is_mutable_collection("state") and not self.is_initializing():
+        ...             mean.value = 0.9 * mean.value + 0.1 * x
+        ...         if self.has_rng("noise"):
+        ...             x = x + jax.random.normal(self.make_rng("noise"))
+        ...         return x - mean.value
+        >>> centre = Centre().bind({"state": {"mean": 2.0}}, mutable=["state"])
+        >>> centre(2.0)
+        0.0
+        >>> centre.path, centre.has_variable("state", "mean")
+        ((), True)
+        >>> centre.put_variable("state", "mean", 3.0)
+        >>> centre.get_variable("state", "mean"), centre.variables
+        (3.0, {'state': {'mean': 3.0}})
+    """
 
     scope: ClassVar[Scope | None] = None
 
@@ -140,6 +163,44 @@ class ModuleVariables(ModuleBase):
         values = scope.get_variable(col, name) if has_values else init_fn()
         scope.put_variable(col, name, reduce_fn(values, value))
         return True
+
+    def perturb(self, name: str, value: T, collection: str = "perturbations") -> T:
+        """Add a variable that is zero to a value, to differentiate by the value.
+
+        The gradient by the variable is the gradient by the value, which no argument of `apply`
+        stands for otherwise. `init` creates the variable. Where the variables do not have its
+        collection, as in everyday use, nothing is added.
+
+        Args:
+            name: its name in this module. It may be used repeatedly.
+            value: an array, or a pytree of arrays.
+            collection: the collection of the variable.
+
+        Returns:
+            The value, plus the variable if there is one.
+
+        Raises:
+            UnboundModuleError: the module is not bound.
+            NameInUseError: the module has something else of that name.
+            ScopeVariableNotFoundError: the collection is there and immutable, but does not hold
+                the variable.
+            PerturbationMismatchError: the variable does not have the structure and shapes of the
+                value.
+            JaxTransformError: it would be created inside a raw JAX transformation.
+
+        Example:
+            >>> import jax
+            >>> from linen_core import Module, compact
+            >>> class Square(Module):
+            ...     @compact
+            ...     def __call__(self, x):
+            ...         return self.perturb("doubled", 2 * x) ** 2
+            >>> perturbations = Square().init(jax.random.key(0), 3.0)["perturbations"]
+            >>> loss = lambda p: Square().apply({"perturbations": p}, 3.0)
+            >>> jax.grad(loss)(perturbations)["doubled"].item()
+            12.0
+        """
+        return perturbed(self._bound_scope("it has no perturbations"), collection, name, value)
 
     def get_variable(self, col: str, name: str, default: Any = None) -> Any:
         """Read a variable.

@@ -4,7 +4,8 @@ Methods are wrapped once, when their class is made. Around a call of a method of
 module, the wrapper sets the module up if that is still to do, puts it on the module stack, so that
 modules constructed in the method find their parent, and opens a `jax.named_scope`. A `@compact`
 method may also make submodules and variables; when the outermost one returns, the names that
-it used are free again, so that a second call reuses the same submodules.
+it used are free again, so that a second call reuses the same submodules. A method decorated with
+`@compact_name_scope` is called as the method of a submodule, its name scope.
 """
 
 import functools
@@ -17,9 +18,10 @@ import jax
 from linen_core._context import context
 from linen_core._module.fields import state_of
 from linen_core._module.intercept import call_intercepted
-from linen_core._module.lifecycle import set_up
+from linen_core._module.lifecycle import ready, set_up
 from linen_core.config import config
 from linen_core.errors import CallCompactUnboundModuleError, CallSetupUnboundModuleError
+from linen_core.tracebacks import hide_frames
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,6 +62,46 @@ def compact(fun: F) -> F:
     return fun
 
 
+def compact_name_scope(fun: F) -> F:
+    """Make a method compact and put what it constructs under the method's name.
+
+    Several methods of one class can be decorated so; their submodules do not meet. Parameters
+    that the method makes with `self.param` are those of the module itself, and so is what other
+    methods construct that it calls.
+
+    Args:
+        fun: a method of a Module class.
+
+    Returns:
+        The method, marked.
+
+    Raises:
+        CallCompactUnboundModuleError: (when called) the module is not bound.
+
+    Example:
+        >>> import jax
+        >>> from linen_core import Module, compact, compact_name_scope
+        >>> class Scale(Module):
+        ...     @compact
+        ...     def __call__(self, x):
+        ...         return x * self.param("scale", jax.nn.initializers.ones, x.shape[-1:])
+        >>> class Autoencoder(Module):
+        ...     @compact_name_scope
+        ...     def encode(self, x):
+        ...         return Scale()(x)
+        ...     @compact_name_scope
+        ...     def decode(self, x):
+        ...         return Scale()(x)
+        ...     def __call__(self, x):
+        ...         return self.decode(self.encode(x))
+        >>> variables = Autoencoder().init(jax.random.key(0), jax.numpy.ones(2))
+        >>> {name: list(params) for name, params in variables["params"].items()}
+        {'encode': ['Scale_0'], 'decode': ['Scale_0']}
+    """
+    vars(fun)["compact_name_scope"] = True
+    return fun
+
+
 def nowrap(fun: F) -> F:
     """Leave a method as it is: calls neither set the module up nor make it a parent.
 
@@ -88,11 +130,43 @@ def nowrap(fun: F) -> F:
 def wrap_methods(cls: type) -> None:
     """Wrap the methods that a class body defines."""
     fields = getattr(cls, "__dataclass_fields__", {})
+    bodies: dict[str, Any] = {}
     for name, value in list(vars(cls).items()):
         if not isinstance(value, types.FunctionType) or name in fields or name in _NEVER_WRAPPED:
             continue
         if not hasattr(value, "nowrap") and not hasattr(value, "method_handler_wrapped"):
-            setattr(cls, name, _wrap_setup(value) if name == "setup" else _wrap(name, value))
+            bodies[name] = value
+            setattr(cls, name, _wrapper_of(name, value)(name, value))
+    # The autoreload of notebooks updates the functions that it finds in a class and the classes in
+    # it. It cannot look into the wrappers, but finds what they call here.
+    names = {"__module__": cls.__module__, "__qualname__": f"{cls.__qualname__}._bodies"}
+    setattr(cls, "_bodies", type("_bodies", (), bodies | names))  # noqa: B010
+
+
+def add_name_scopes(cls: Any) -> None:
+    """Let `setup` make the name scopes of a class first, so that their names are taken."""
+    own = [name for name, value in vars(cls).items() if hasattr(value, "compact_name_scope")]
+    inherited = [name for base in cls.__bases__ for name in getattr(base, "_name_scopes", ())]
+    cls._name_scopes = tuple(dict.fromkeys(inherited + own))
+    if not cls._name_scopes:
+        return
+    set_up_rest = cls.setup
+
+    @functools.wraps(set_up_rest)
+    def setup(self: Any) -> None:
+        # Here, since name scopes are modules.
+        from linen_core._module.name_scopes import make_name_scopes
+
+        make_name_scopes(self)
+        set_up_rest(self)
+
+    cls.setup = setup
+
+
+def _wrapper_of(name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
+    if name == "setup":
+        return _wrap_setup
+    return _wrap_name_scope if hasattr(fun, "compact_name_scope") else _wrap
 
 
 def _wrap(name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,27 +177,61 @@ def _wrap(name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         state = state_of(self)
         scope = self.scope
-        if scope is None:
-            if is_compact:
-                raise CallCompactUnboundModuleError(type(self).__name__, name)
-        elif state.needs_setup:
-            set_up(self)
         modules = context.modules
-        modules.append(self)
-        reservations = _enter_compact(state, scope) if is_compact else None
         try:
-            if context.interceptors:
-                run = functools.partial(call_intercepted, fun, self, name)
-            else:
-                run = functools.partial(fun, self)
-            if not config.profile or scope is None:
-                return run(*args, **kwargs)
-            with jax.named_scope((self.name or type(self).__name__) + suffix):
-                return run(*args, **kwargs)
-        finally:
-            if is_compact:
-                _leave_compact(state, scope, reservations)
-            modules.pop()
+            if scope is None:
+                if is_compact:
+                    raise CallCompactUnboundModuleError(type(self).__name__, name)
+            elif state.needs_setup:
+                if state.is_abstract:
+                    return state.call(call, args, kwargs)
+                if not scope._tree.is_own_trace():
+                    with ready(self):
+                        return call(self, *args, **kwargs)
+                set_up(self)
+            modules.append(self)
+            reservations = _enter_compact(state, scope) if is_compact else None
+            try:
+                run = fun
+                if context.interceptors:
+                    run = functools.partial(call_intercepted, fun, name)
+                if scope is None or not config.profile:
+                    return run(self, *args, **kwargs)
+                with jax.named_scope((self.name or type(self).__name__) + suffix):
+                    return run(self, *args, **kwargs)
+            finally:
+                if is_compact:
+                    _leave_compact(state, scope, reservations)
+                modules.pop()
+        except Exception as error:
+            if modules[-1] is None:  # the outermost call
+                hide_frames(error)
+            raise
+
+    vars(call)["method_handler_wrapped"] = True
+    return call
+
+
+def _wrap_name_scope(name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(fun)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        state = state_of(self)
+        if self.scope is None:
+            raise CallCompactUnboundModuleError(type(self).__name__, name)
+        if state.needs_setup and state.is_abstract:
+            return state.call(call, args, kwargs)
+
+        @compact
+        def method(name_scope: Any, /, *args: Any, **kwargs: Any) -> Any:
+            del name_scope  # it is on the module stack, and owns what is constructed
+            return fun(self, *args, **kwargs)
+
+        with ready(self):
+            reservations = _enter_compact(state, self.scope)
+            try:
+                return _wrap("__call__", method)(state.children[name], *args, **kwargs)
+            finally:
+                _leave_compact(state, self.scope, reservations)
 
     vars(call)["method_handler_wrapped"] = True
     return call
@@ -141,13 +249,13 @@ def _leave_compact(state: Any, scope: Any, reservations: Any) -> None:
         state.autoname_counts = {}
 
 
-def _wrap_setup(fun: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_setup(name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fun)
     def setup(self: Any) -> None:
         if self.scope is None:
             raise CallSetupUnboundModuleError(type(self).__name__)
         if context.interceptors:
-            call_intercepted(fun, self, "setup")
+            call_intercepted(fun, name, self)
         else:
             fun(self)
 

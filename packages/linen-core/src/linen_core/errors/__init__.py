@@ -5,6 +5,7 @@ LinenError
 ├─ ConfigError (ValueError)                                a setting that does not exist, or a bad value
 ├─ InvalidFilterError (TypeError)                          something that is no filter
 ├─ InvalidRngError (ValueError)                            not a key, or a stream that was not given
+├─ SummaryDepthError (ValueError)                          a `depth` that is no number of levels
 ├─ scopes and variables
 │  ├─ ApplyScopeInvalidVariablesTypeError (TypeError)      `variables` is no mapping of collections
 │  ├─ ApplyScopeInvalidVariablesStructureError (ValueError)  `variables` has a layer too many
@@ -13,7 +14,10 @@ LinenError
 │  │  └─ ScopeParamNotFoundError                           a parameter is missing
 │  ├─ ScopeParamShapeError (ValueError)                    a parameter is not what its initializer makes
 │  ├─ ModifyScopeVariableError (ValueError)                a change in an immutable collection
+│  ├─ PerturbationMismatchError (ValueError)               a perturbation that does not fit its value
 │  ├─ InvalidScopeError (RuntimeError)                     a scope is used after its `init` or `apply`
+│  ├─ InvalidNameError (TypeError)                         a name that is no string
+│  ├─ FlagNotFoundError (KeyError, ValueError)             a flag that was not given
 │  ├─ JaxTransformError (RuntimeError)                     variables change inside a raw JAX transformation
 │  └─ LazyInitError (ValueError)                           an initial value needs data that is not there
 ├─ modules
@@ -27,14 +31,28 @@ LinenError
 │  ├─ UnboundModuleError (RuntimeError)                    something that needs variables, on a bare module
 │  │  ├─ CallCompactUnboundModuleError
 │  │  ├─ CallSetupUnboundModuleError
+│  │  ├─ CallShareScopeOnUnboundModuleError
 │  │  └─ CallUnbindOnUnboundModuleError
+│  ├─ ShareScopeAcrossModelsError (ValueError)             `share_scope` of modules of two models
 │  ├─ MissingAttributeError (AttributeError)               an attribute is not there, or not yet
 │  ├─ DescriptorAttributeError (AttributeError)            a property raises AttributeError
 │  ├─ ApplyModuleInvalidMethodError (TypeError)            `method=` is no method
 │  ├─ BindArgumentsError (TypeError)                       `bind` is given arguments of the model
+│  ├─ AbstractValueError (TypeError)                       an abstract module needs the values of arrays
+│  ├─ NoOutputSpecsError (RuntimeError)                    a module that has not been called abstractly
 │  ├─ HashBoundModuleError (TypeError)                     a module that has variables is hashed
 │  ├─ InvalidInstanceModuleError (TypeError)               a class where an instance is needed
 │  └─ MergeParamError (ValueError)                         an argument given twice, or not at all
+├─ sharding
+│  ├─ PartitioningUnspecifiedError (ValueError)            an axis of a partitioned variable without a name
+│  ├─ PartitionNameMismatchError (ValueError)              an axis to remove has another name
+│  ├─ PartitionRankError (ValueError)                      a spec with more axes than the array
+│  ├─ MeshAxisNotFoundError (ValueError)                   a spec with an axis that the mesh has not
+│  ├─ LogicalNamesError (TypeError, ValueError)            something that is no sequence of axis names
+│  ├─ DuplicateLogicalNameError (ValueError)               two axes of one array with the same name
+│  ├─ LogicalAxisRulesError (TypeError, ValueError)        something that is no sequence of rules
+│  ├─ UnknownLogicalAxisError (ValueError)                 a name that no rule maps, where one must
+│  └─ LogicalConstraintError (ValueError)                  names that do not fit their arrays
 └─ trees and state dicts
    ├─ StructDefinitionError (TypeError)                    a class that JAX could not rebuild
    ├─ UnknownStructFieldError (TypeError)                  `replace` with a name that is no field
@@ -43,6 +61,10 @@ LinenError
    ├─ TraverseTreeError (ValueError)                       paths that do not describe a nested dict
    ├─ StateDictKeyError (ValueError)                       keys that are no strings, or the same as strings
    ├─ DuplicateSerializationError (ValueError)             a type registered twice
+   ├─ CursorFindError (LookupError)                        `find` met no value, or several
+   ├─ CursorKeyError (KeyError, IndexError)                an item that a container does not have
+   ├─ CursorAttributeError (AttributeError)                an attribute that it does not have
+   ├─ CursorChangeError (TypeError)                        a part assigned to what has no parts
    └─ StateDictMismatchError (ValueError)                  a state dict that does not fit its target
 ```
 
@@ -50,8 +72,18 @@ A text says where (the module path, as in `encoder/Dense_0`), what was found, wh
 where there is one, the line to write instead.
 """
 
+from linen_core.errors._abstract import (
+    AbstractValueError,
+    NoOutputSpecsError,
+)
 from linen_core.errors._base import (
     LinenError,
+)
+from linen_core.errors._cursor import (
+    CursorAttributeError,
+    CursorChangeError,
+    CursorFindError,
+    CursorKeyError,
 )
 from linen_core.errors._modules import (
     ApplyModuleInvalidMethodError,
@@ -60,6 +92,7 @@ from linen_core.errors._modules import (
     BindArgumentsError,
     CallCompactUnboundModuleError,
     CallSetupUnboundModuleError,
+    CallShareScopeOnUnboundModuleError,
     CallUnbindOnUnboundModuleError,
     DescriptorAttributeError,
     HashBoundModuleError,
@@ -71,16 +104,20 @@ from linen_core.errors._modules import (
     ReservedModuleAttributeError,
     SetAttributeFrozenModuleError,
     SetAttributeInModuleSetupError,
+    ShareScopeAcrossModelsError,
     UnboundModuleError,
 )
 from linen_core.errors._scopes import (
     ApplyScopeInvalidVariablesStructureError,
     ApplyScopeInvalidVariablesTypeError,
+    FlagNotFoundError,
+    InvalidNameError,
     InvalidScopeError,
     JaxTransformError,
     LazyInitError,
     ModifyScopeVariableError,
     ParameterMismatch,
+    PerturbationMismatchError,
     ScopeCollectionNotFound,
     ScopeParamNotFoundError,
     ScopeParamShapeError,
@@ -90,6 +127,20 @@ from linen_core.errors._settings import (
     ConfigError,
     InvalidFilterError,
     InvalidRngError,
+)
+from linen_core.errors._sharding import (
+    DuplicateLogicalNameError,
+    LogicalAxisRulesError,
+    LogicalConstraintError,
+    LogicalNamesError,
+    MeshAxisNotFoundError,
+    PartitioningUnspecifiedError,
+    PartitionNameMismatchError,
+    PartitionRankError,
+    UnknownLogicalAxisError,
+)
+from linen_core.errors._summary import (
+    SummaryDepthError,
 )
 from linen_core.errors._trees import (
     DuplicateSerializationError,
@@ -110,6 +161,8 @@ __all__ = [
     "ConfigError",
     "InvalidFilterError",
     "InvalidRngError",
+    # Summaries
+    "SummaryDepthError",
     # Scopes
     "ApplyScopeInvalidVariablesTypeError",
     "ApplyScopeInvalidVariablesStructureError",
@@ -119,7 +172,10 @@ __all__ = [
     "ParameterMismatch",
     "ScopeParamShapeError",
     "ModifyScopeVariableError",
+    "PerturbationMismatchError",
     "InvalidScopeError",
+    "InvalidNameError",
+    "FlagNotFoundError",
     "JaxTransformError",
     "LazyInitError",
     # Modules
@@ -133,14 +189,28 @@ __all__ = [
     "UnboundModuleError",
     "CallCompactUnboundModuleError",
     "CallSetupUnboundModuleError",
+    "CallShareScopeOnUnboundModuleError",
     "CallUnbindOnUnboundModuleError",
+    "ShareScopeAcrossModelsError",
     "MissingAttributeError",
     "DescriptorAttributeError",
     "ApplyModuleInvalidMethodError",
     "BindArgumentsError",
+    "AbstractValueError",
+    "NoOutputSpecsError",
     "HashBoundModuleError",
     "InvalidInstanceModuleError",
     "MergeParamError",
+    # Sharding
+    "PartitioningUnspecifiedError",
+    "PartitionNameMismatchError",
+    "PartitionRankError",
+    "MeshAxisNotFoundError",
+    "LogicalNamesError",
+    "DuplicateLogicalNameError",
+    "LogicalAxisRulesError",
+    "UnknownLogicalAxisError",
+    "LogicalConstraintError",
     # Trees
     "StructDefinitionError",
     "UnknownStructFieldError",
@@ -149,6 +219,10 @@ __all__ = [
     "TraverseTreeError",
     "StateDictKeyError",
     "DuplicateSerializationError",
+    "CursorFindError",
+    "CursorKeyError",
+    "CursorAttributeError",
+    "CursorChangeError",
     "StateDictMismatch",
     "StateDictMismatchError",
 ]

@@ -35,5 +35,5 @@ def describe(value: Any) -> str:
     """Say what a value is, in a few words."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"an array of shape {tuple(value.shape)} and dtype {value.dtype}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return f"{text[:77]}..." if len(text) > 80 else text

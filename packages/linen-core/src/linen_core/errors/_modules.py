@@ -10,6 +10,10 @@ from linen_core.errors._base import LinenError, describe, listed, place
 class NameInUseError(LinenError, ValueError):
     """A submodule, parameter or variable has a name that something else at this place has."""
 
+    kind: str
+    name: str
+    path: tuple[str, ...]
+
     def __init__(self, kind: str, name: str, path: Sequence[str], owner: str) -> None:
         """Name both sides."""
         self.kind, self.name, self.path = kind, name, tuple(path)
@@ -118,12 +122,36 @@ class CallSetupUnboundModuleError(UnboundModuleError):
         )
 
 
+class CallShareScopeOnUnboundModuleError(UnboundModuleError):
+    """`share_scope` is called with a module that has no variables."""
+
+    def __init__(self, owner: str) -> None:
+        """Name the module."""
+        super().__init__(
+            owner,
+            "it cannot share its scope (call share_scope(self, self.layer) in setup(), after "
+            "self.layer = ...)",
+        )
+
+
 class CallUnbindOnUnboundModuleError(UnboundModuleError):
     """`unbind` is called on a module that is not bound."""
 
     def __init__(self, owner: str) -> None:
         """Name the module."""
         super().__init__(owner, "there is nothing to unbind")
+
+
+class ShareScopeAcrossModelsError(LinenError, ValueError):
+    """`share_scope` is called with modules whose variables are in different trees."""
+
+    def __init__(self, path: Sequence[str], owner: str, other: str) -> None:
+        """Name the two modules."""
+        super().__init__(
+            f"{place(path)} ({owner}) cannot share its scope with {other}, which is bound to "
+            "variables of its own. Pass the unbound module as a field instead, and call "
+            "share_scope(self, self.layer) in setup()."
+        )
 
 
 class MissingAttributeError(LinenError, AttributeError):
@@ -196,6 +224,14 @@ class InvalidInstanceModuleError(LinenError, TypeError):
         return cls(
             f"{method} needs an instance of a module, but was called on a class. Construct the "
             f"module first: MyModule(...).{method}(...)."
+        )
+
+    @classmethod
+    def of_argument(cls, function: str, value: Any) -> Self:
+        """Make the error for a function of a module that is given something else."""
+        return cls(
+            f"{function} needs an instance of a module, but got {describe(value)}. Construct the "
+            f"module first: {function}(fn, MyModule(...))."
         )
 
     @classmethod

@@ -41,6 +41,11 @@ class ApplyScopeInvalidVariablesStructureError(LinenError, ValueError):
 class ScopeVariableNotFoundError(LinenError, KeyError):
     """A variable that is needed does not exist and cannot be created here."""
 
+    path: tuple[str, ...]
+    collection: str
+    name: str
+    is_mutable: bool
+
     def __init__(
         self,
         path: Sequence[str],
@@ -52,11 +57,13 @@ class ScopeVariableNotFoundError(LinenError, KeyError):
         """Say where the variable was looked for and what is there."""
         self.path, self.collection, self.name = tuple(path), collection, name
         self.is_mutable = is_mutable
-        near = difflib.get_close_matches(name, list(found), n=1)
+        names = list(found)
+        near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        there = f"only {listed(names)}" if names else "nothing"
         super().__init__(
             f'{place(path)} needs the {self._kind()} "{name}" in collection "{collection}", but '
-            f"found only {listed(found)} there.{hint} {self._remedy()}"
+            f"found {there} there.{hint} {self._remedy()}"
         )
 
     def __str__(self) -> str:
@@ -90,6 +97,10 @@ class ScopeParamNotFoundError(ScopeVariableNotFoundError):
 class ScopeCollectionNotFound(LinenError, KeyError):  # noqa: N818 - the name users know
     """A variable is needed from a collection that is missing or empty at this place."""
 
+    path: tuple[str, ...]
+    collection: str
+    name: str
+
     def __init__(
         self,
         path: Sequence[str],
@@ -106,8 +117,8 @@ class ScopeCollectionNotFound(LinenError, KeyError):  # noqa: N818 - the name us
         else:
             siblings = [sibling for sibling in nearest[1] if sibling not in path]
             near = difflib.get_close_matches(path[len(nearest[0])], siblings, n=1)
-            beside = f"; {place(nearest[0])} has {listed(siblings)}" if siblings else ""
-            found = f"here{beside}." + (f" Did you mean {near[0]!r}?" if near else "")
+            beside = f" {place(nearest[0])} has {listed(siblings)}." if siblings else ""
+            found = f"here.{beside}" + (f" Did you mean {near[0]!r}?" if near else "")
         super().__init__(
             f'{place(path)} needs "{name}" from collection "{collection}", but there is nothing in '
             f"that collection {found} {self._remedy(collection, keys)}"
@@ -148,7 +159,9 @@ class ScopeParamShapeError(LinenError, ValueError):
         is_complete: whether others have been looked for.
     """
 
-    rows_shown = 20
+    rows_shown: int = 20
+    mismatches: tuple[ParameterMismatch, ...]
+    is_complete: bool
 
     def __init__(
         self, mismatches: Sequence[ParameterMismatch], inputs: str = "", is_complete: bool = False
@@ -174,6 +187,10 @@ class ScopeParamShapeError(LinenError, ValueError):
 class ModifyScopeVariableError(LinenError, ValueError):
     """A variable is changed or created in a collection that is immutable."""
 
+    path: tuple[str, ...]
+    collection: str
+    name: str
+
     def __init__(self, path: Sequence[str], collection: str, name: str) -> None:
         """Say what to pass to make the collection mutable."""
         self.path, self.collection, self.name = tuple(path), collection, name
@@ -181,6 +198,20 @@ class ModifyScopeVariableError(LinenError, ValueError):
             f'{place(path)} changes "{name}" in collection "{collection}", which is immutable here. '
             f'Write y, updates = model.apply(variables, ..., mutable=["{collection}"]) and merge '
             "updates into the variables."
+        )
+
+
+class PerturbationMismatchError(LinenError, ValueError):
+    """A perturbation does not have the structure and shapes of the value that it is added to."""
+
+    def __init__(
+        self, path: Sequence[str], collection: str, name: str, found: Any, expected: Any
+    ) -> None:
+        """Show the shapes of both."""
+        super().__init__(
+            f'{place(path)} adds the perturbation "{name}" of collection "{collection}" to a value '
+            f"of shape {expected}, but found shape {found}. Create the perturbations with inputs of "
+            f'the same shapes: model.init(key, x)["{collection}"].'
         )
 
 
@@ -194,6 +225,39 @@ class InvalidScopeError(LinenError, RuntimeError):
             "or scopes, from init and apply; to work with a module at leisure, write "
             "bound = model.bind(variables)."
         )
+
+
+class InvalidNameError(LinenError, TypeError):
+    """The name of a submodule or variable is no string."""
+
+    path: tuple[str, ...]
+    name: Any
+
+    def __init__(self, path: Sequence[str], name: Any) -> None:
+        """Name what was given."""
+        self.path, self.name = tuple(path), name
+        super().__init__(
+            f"{place(path)} names a submodule or variable {describe(name)}, but names are strings. "
+            f"Write {str(name)!r}."
+        )
+
+
+class FlagNotFoundError(LinenError, KeyError, ValueError):
+    """A scope is asked for a flag that was not given to its `init`, `apply` or `bind`."""
+
+    path: tuple[str, ...]
+    flag: str
+
+    def __init__(self, path: Sequence[str], flag: str, flags: Iterable[str]) -> None:
+        """Say which flags there are."""
+        self.path, self.flag = tuple(path), flag
+        super().__init__(
+            f'{place(path)} asks for the flag "{flag}"; the flags given are {listed(flags)}. Write '
+            f'get_flag("{flag}", default), or pass flags={{"{flag}": ...}} to init, apply or bind.'
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class JaxTransformError(LinenError, RuntimeError):

@@ -59,7 +59,8 @@ class StateDictMismatchError(LinenError, ValueError):
         mismatches: every entry that does not fit, over the whole tree.
     """
 
-    rows_shown = 20
+    rows_shown: int = 20
+    mismatches: tuple[StateDictMismatch, ...]
 
     def __init__(self, mismatches: Sequence[StateDictMismatch]) -> None:
         """Keep them all; the text shows the first `rows_shown`."""
