@@ -61,7 +61,7 @@ def copy_in_setup(nn):
 @LIFE.module()
 def copy_keeps_sharing(nn):
     shared = nn.Dense(3)
-    return residual(nn)([shared, 2], shared).copy(first=None, scale=2.0).copy(first=nn.Dense(3))
+    return residual(nn)(shared, shared).copy(scale=2.0).copy(name=None)
 
 
 @LIFE.module()
