@@ -3,6 +3,7 @@
 import collections
 import copy
 import dataclasses
+import operator
 import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from linen_core.errors import (
     CursorChangeError,
     CursorFindError,
     CursorKeyError,
+    CursorMutationError,
     LinenError,
 )
 
@@ -181,6 +183,31 @@ def test_a_cursor_that_is_assigned_gives_its_value() -> None:
     built = c.apply_update(lambda path, value: c["a"] if path == "b" else value).build()
     assert built == {"a": [2], "b": [2], "c": [2]}
     assert not any(isinstance(value, Cursor) for value in built.values())
+
+
+def test_cursors_inside_of_what_is_assigned_give_their_values() -> None:
+    c = cursor({"a": [1, 2], "b": None})
+    c["a"] = [*c["a"], 3]
+    c["b"] = {"first": Pair(c["a"][0], 4), "rest": (c["a"][1],)}
+    assert c.build() == {"a": [1, 2, 3], "b": {"first": Pair(1, 4), "rest": (2,)}}
+    assert isinstance(c["b"].build()["first"].left, int)
+
+
+@pytest.mark.parametrize(
+    ("value", "method"),
+    [([2, 1], method) for method in ("append", "extend", "insert", "pop", "sort", "clear")]
+    + [({"b": 1}, method) for method in ("update", "pop", "popitem", "setdefault", "clear")]
+    + [(collections.OrderedDict(b=1), "popitem")],
+    ids=lambda case: case if isinstance(case, str) else type(case).__name__,
+)
+def test_methods_that_change_a_container_in_place_are_refused(value: Any, method: str) -> None:
+    with pytest.raises(CursorMutationError, match=rf"\['a'\]\.{method} would change"):
+        getattr(cursor({"a": value})["a"], method)
+
+
+def test_methods_of_a_frozen_dict_give_new_ones() -> None:
+    old = FrozenDict({"a": 1, "b": 2})
+    assert cursor([old])[0].pop("a") == (FrozenDict({"b": 2}), 1)
 
 
 def test_fields_that_change_together_are_checked_together() -> None:
@@ -447,6 +474,22 @@ def test_a_search_survives_changes_on_the_way() -> None:
             "cursor['n'].at[...].set(...).",
         ),
         (
+            lambda c: c["l"].append(3),
+            CursorMutationError,
+            TypeError,
+            "cursor['l'].append would change the list that the cursor was made of, which must stay "
+            "as it is. Assign to its items, as in cursor['l'][...] = value; to add or remove some, "
+            "replace it as a whole: cursor['l'] = new_list.",
+        ),
+        (
+            lambda c: operator.delitem(c["b"], "bias"),
+            CursorMutationError,
+            TypeError,
+            "cursor['b'].__delitem__ would change the dict that the cursor was made of, which must "
+            "stay as it is. Assign to its items, as in cursor['b'][...] = value; to add or remove "
+            "some, replace it as a whole: cursor['b'] = new_dict.",
+        ),
+        (
             lambda c: c["b"].find(lambda path, value: path == "Dense_0"),
             CursorFindError,
             LookupError,
@@ -464,7 +507,7 @@ def test_a_search_survives_changes_on_the_way() -> None:
     ],
     ids=(
         "missing_key missing_index new_index slice item_of_dataclass missing_attribute init_false "
-        "attribute_of_dict array leaf none_found several_found"
+        "attribute_of_dict array leaf method delete none_found several_found"
     ).split(),
 )
 def test_errors(use: Any, error: Any, python_error: Any, text: str) -> None:

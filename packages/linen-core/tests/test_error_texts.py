@@ -130,6 +130,7 @@ MISTAKES: dict[str, Callable[[], Any]] = {
     "InvalidRngError: apply": calls(lambda m: m.encoder.make_rng("dropout"), rngs={"noise": KEY}),
     "InvalidRngError: init": lambda: Dense().init({}, X),
     "SummaryDepthError": lambda: Dense().tabulate(KEY, X, depth=-1),
+    "SummaryValueError": lambda: Runs(lambda m: bool(jnp.ones(()))).tabulate(KEY),
     # Scopes
     "ApplyScopeInvalidVariablesTypeError": lambda: Dense().apply({"kernel": X}, X),
     "ApplyScopeInvalidVariablesTypeError: no dict": lambda: Dense().apply(3, X),  # type: ignore[arg-type]
@@ -193,6 +194,7 @@ MISTAKES: dict[str, Callable[[], Any]] = {
     ),
     "PartitionRankError": lambda: lc.Partitioned(X, ("model", None, None), MESH).unbox(),
     "MeshAxisNotFoundError": lambda: lc.Partitioned(X, ("expert", None), MESH).unbox(),
+    "DuplicateMeshAxisError": lambda: lc.Partitioned(X, ("model", "model"), MESH).unbox(),
     "LogicalNamesError": lambda: lc.logical_to_mesh_axes("embed", ()),  # type: ignore[arg-type]
     "DuplicateLogicalNameError": lambda: lc.logical_to_mesh_axes(("mlp", "mlp"), RULES),
     "LogicalAxisRulesError": lambda: lc.logical_to_mesh_axes(("mlp",), {"mlp": "model"}),  # type: ignore[arg-type]
@@ -217,6 +219,7 @@ MISTAKES: dict[str, Callable[[], Any]] = {
     "CursorKeyError": lambda: cursor({"kernel": 1})["kernl"],
     "CursorAttributeError": lambda: cursor(Dense()).feature,
     "CursorChangeError": lambda: cursor({"a": X})["a"].__setitem__(0, 1),
+    "CursorMutationError": lambda: cursor({"a": [1]})["a"].append(2),
 }
 
 # Classes that are only there to be caught.

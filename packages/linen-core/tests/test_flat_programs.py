@@ -19,7 +19,7 @@ FLAT: dict[str, Callable[[jax.Array, tuple[int, ...]], jax.Array]] = {
     "uniform": lambda key, shape: jax.random.uniform(key, shape, minval=-2.0),
     "bits": lambda key, shape: jax.random.bits(key, shape),
     "bernoulli": lambda key, shape: jax.random.bernoulli(key, 0.3, shape),
-    "constant": lambda _, shape: jnp.full(shape, 2.5),
+    "constant": lambda _, shape: jnp.full(shape, 2.5, jnp.float32),
     "truncated normal": lambda key, shape: jax.random.truncated_normal(key, -2, 2, shape),
     "half precision": lambda key, shape: initializers.normal()(key, shape, jnp.bfloat16),
     "folded key": lambda key, shape: jax.random.normal(jax.random.fold_in(key, 7), shape),

@@ -33,6 +33,8 @@ INITIALIZERS = {
 @pytest.fixture
 def sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
     """The programs that run, each with its size."""
+    if not initial_values._IS_ROUNDED_ALIKE:
+        pytest.skip("this JAX is too old for them")
     seen: list[tuple[Any, int]] = []
     run_flat = initial_values.run_flat
 
@@ -80,7 +82,7 @@ def test_double_precision() -> None:
         assert_same_bits(parameters((3, 4), (5,), init_fn=initializers.uniform(dtype=jnp.float64)))
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(shape=st.lists(st.integers(1, 40), min_size=1, max_size=3), seed=st.integers(0, 2**32 - 1))
 def test_any_shape_and_key(shape: list[int], seed: int) -> None:
     assert_same_bits(parameters(tuple(shape)), jax.random.key(seed))

@@ -139,7 +139,8 @@ def test_apply() -> None:
 
 def test_init() -> None:
     model = Layer(3)
-    assert_type(model.lazy_init({"params": KEY}, jax.ShapeDtypeStruct((3,), float)), dict[str, Any])
+    spec = jax.ShapeDtypeStruct((3,), "float32")
+    assert_type(model.lazy_init({"params": KEY}, spec), dict[str, Any])
     assert_type(model.init_with_output(KEY, X), tuple[Any, dict[str, Any]])
     assert_type(model.init(KEY, X, method="__call__", mutable=["params", "state"]), dict[str, Any])
 

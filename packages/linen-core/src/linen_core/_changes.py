@@ -12,7 +12,14 @@ import copy
 import dataclasses
 import enum
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import (
+    Callable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    Sequence,
+)
 from typing import Any, NamedTuple
 
 from linen_core._frozen_dict import FrozenDict
@@ -166,6 +173,22 @@ def kind_of(value: Any) -> Kind | None:
     return None
 
 
+def changes_in_place(value: Any, method: str) -> bool:
+    """Say whether a method of a container changes the container itself."""
+    return any(isinstance(value, type_) and method in names for type_, names in _IN_PLACE.items())
+
+
+def replaced(function: Callable[[Any], Any], value: Any) -> Any:
+    """Replace a value by a function of it or, where that gives the very value, do so with its parts."""
+    new = function(value)
+    kind = kind_of(value)
+    if new is not value or kind is None:
+        return new
+    parts = {key: (part, replaced(function, part)) for key, part in kind.parts(value).items()}
+    changes = {key: new for key, (part, new) in parts.items() if new is not part}
+    return kind.rebuild(value, changes) if changes else value
+
+
 def _updated_dict(old: Any, changes: Mapping[Any, Any]) -> Any:
     if isinstance(old, FrozenDict):
         return old.copy(changes)
@@ -202,5 +225,9 @@ _SEQUENCE = Kind(AccessType.ITEM, lambda v: dict(enumerate(v)), _updated_sequenc
 _NAMED_TUPLE = Kind(
     AccessType.ATTR, lambda v: v._asdict(), lambda v, changes: v._replace(**changes), _field_at
 )
+_IN_PLACE: dict[type, set[str]] = {
+    MutableMapping: set(dir(MutableMapping)) - set(dir(Mapping)),
+    MutableSequence: set(dir(MutableSequence)) - set(dir(Sequence)) | {"sort"},
+}
 _MODULE = Kind(AccessType.ATTR, _module_fields, lambda v, changes: v.clone(**changes))
 _DATACLASS = Kind(AccessType.ATTR, _fields, lambda v, changes: dataclasses.replace(v, **changes))

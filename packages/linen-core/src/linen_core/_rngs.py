@@ -72,7 +72,7 @@ class LazyRng:
     @property
     def digest(self) -> np.uint32:
         """The number that stands for the path when it is folded in."""
-        return _digest(self.suffix, config.fix_rng_separator)
+        return digest_of(self.suffix, config.fix_rng_separator)
 
     @staticmethod
     def create(rng: "jax.Array | LazyRng", *suffix: PathPart) -> "LazyRng":
@@ -111,7 +111,8 @@ Rngs: TypeAlias = Rng | Mapping[str, Rng]
 
 
 @functools.lru_cache(maxsize=16_384)
-def _digest(suffix: tuple[PathPart, ...], separate: bool) -> np.uint32:
+def digest_of(suffix: tuple[PathPart, ...], separate: bool) -> np.uint32:
+    """Give the number that stands for a path, with or without separators between its parts."""
     digest = hashlib.sha1(usedforsecurity=False)
     for part in suffix:
         if separate:

@@ -45,6 +45,7 @@ from linen_core.errors import (
 T = TypeVar("T")
 
 _MISSING: Any = object()
+_NOTHING = contextlib.nullcontext()
 
 
 class Scope(Place):
@@ -461,7 +462,9 @@ class Scope(Place):
             self._tree.check_trace(
                 self.debug_path, f'creates the variable "{name}" of collection "{col}"'
             )
-            self.put_variable(col, name, init_fn(*init_args, **init_kwargs))
+            with self._creating(col):
+                value = init_fn(*init_args, **init_kwargs)
+            self.put_variable(col, name, value)
         return Variable(self, col, name, unbox)
 
     def param(
@@ -504,7 +507,8 @@ class Scope(Place):
             _parameter.check(self.debug_path, name, value, init_fn, init_args, init_kwargs)
         elif self.is_mutable_collection("params"):
             self._tree.check_trace(self.debug_path, f'creates the parameter "{name}"')
-            key = self._streams.draw("params", self._tree, self.debug_path)
+            with self._creating("params"):
+                key = self._streams.draw("params", self._tree, self.debug_path)
             value = _parameter.initialize(
                 init_fn, key, init_args, init_kwargs, self._tree.constants
             )
@@ -513,6 +517,10 @@ class Scope(Place):
             raise self._not_found(ScopeParamNotFoundError, "params", name)
         value = copy_dicts(value)
         return unboxed(value) if unbox else value
+
+    def _creating(self, col: str) -> contextlib.AbstractContextManager[None]:
+        rehearsal = self._tree.rehearsal
+        return _NOTHING if rehearsal is None else rehearsal.creating(col)
 
     def _not_found(self, error: type[ScopeVariableNotFoundError], col: str, name: str) -> Exception:
         found = self._read(col)

@@ -25,17 +25,8 @@ from jax.interpreters import partial_eval
 from linen_core._dicts import map_in_order
 from linen_core._initial_values import InitialValues
 from linen_core._parameter import INITIALIZER_NAME
-from linen_core._trace import is_tracer, is_tracing
+from linen_core._trace import NEEDS_VALUES, is_tracer, is_tracing
 from linen_core.errors import LazyInitError
-
-# What JAX raises when Python code needs the value of something that is only traced.
-_NEEDS_VALUES = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerBoolConversionError,
-    jax.errors.TracerIntegerConversionError,
-    jax.errors.NonConcreteBooleanIndexError,
-)
 
 
 def evaluate_needed(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -86,7 +77,7 @@ def _is_traced(x: Any) -> bool:
 
 def _raise_for_specs(error: Exception, specs: Sequence[Any]) -> NoReturn:
     # Some of JAX's functions refuse tracers with a TypeError of their own.
-    if isinstance(error, _NEEDS_VALUES) or (
+    if isinstance(error, NEEDS_VALUES) or (
         isinstance(error, TypeError) and "Tracer" in str(error)
     ):
         raise LazyInitError("the variables", specs[0]) from None

@@ -15,14 +15,14 @@ from linen_core.errors import InvalidRngError
 from linen_core.errors._base import place
 
 
-class _Draws:
+class Draws:
     """How many keys were drawn from each stream at one place, and at the places below."""
 
     __slots__ = ("below", "counts")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
-        self.below: dict[str, _Draws] = {}
+        self.below: dict[str, Draws] = {}
 
 
 class Streams:
@@ -32,16 +32,19 @@ class Streams:
         keys: a dict from stream names to the keys that were given to the tree, at its root.
         path: the path from there to this place.
         draws: the draws at this place so far.
+
+    Attributes:
+        draws: the draws at this place, which all streams of the place have in common.
     """
 
-    __slots__ = ("_draws", "_keys", "_path")
+    __slots__ = ("_keys", "_path", "draws")
 
     def __init__(
-        self, keys: Mapping[str, Rng], path: tuple[str, ...] = (), draws: _Draws | None = None
+        self, keys: Mapping[str, Rng], path: tuple[str, ...] = (), draws: Draws | None = None
     ) -> None:
         self._keys = keys
         self._path = path
-        self._draws = _Draws() if draws is None else draws
+        self.draws = Draws() if draws is None else draws
 
     @property
     def names(self) -> Collection[str]:
@@ -57,10 +60,10 @@ class Streams:
 
     def below(self, name: str) -> "Streams":
         """Give the streams one place down; draws go on counting when the name was there before."""
-        below = self._draws.below
+        below = self.draws.below
         draws = below.get(name)
         if draws is None:
-            draws = below[name] = _Draws()
+            draws = below[name] = Draws()
         return Streams(self._keys, (*self._path, name), draws)
 
     def rewound(self) -> "Streams":
@@ -83,8 +86,10 @@ class Streams:
                 "transformation that began after the module was bound: every iteration gets the "
                 "same key. Use the lifted transformation from linen_transforms, with split_rngs."
             )
-        counts = self._draws.counts
+        counts = self.draws.counts
         count = counts[stream] = counts.get(stream, 0) + 1
+        if tree.rehearsal is not None:
+            return tree.rehearsal.key(self.draws, stream, keys[stream], self._path)
         return LazyRng.create(keys[stream], *self._path, count)
 
 

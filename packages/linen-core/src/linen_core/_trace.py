@@ -7,6 +7,14 @@ from typing import Any
 import jax
 import jax.core
 
+# What JAX raises when Python code needs the value of something that is only traced.
+NEEDS_VALUES = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
 
 @functools.cache
 def _state_of_jax() -> Callable[..., Any]:

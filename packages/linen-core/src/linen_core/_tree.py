@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from linen_core._filters import CollectionFilter, in_filter
+from linen_core._rehearsal import Rehearsal
 from linen_core._trace import current_trace
 from linen_core.errors import InvalidScopeError, JaxTransformError
 
@@ -19,6 +20,7 @@ class Tree:
         mutable: the filter of the collections that can be changed.
         flags: facts that code in any scope of the tree can ask for.
         is_valid: False from the moment that its `init` or `apply` has ended.
+        rehearsal: what counts the draws, in a body whose draws count twice.
         constants: values of parameters that were made in this tree's trace and depend on no key.
     """
 
@@ -31,6 +33,7 @@ class Tree:
         "flags",
         "is_valid",
         "mutable",
+        "rehearsal",
     )
 
     def __init__(self, mutable: CollectionFilter, flags: Mapping[str, Any]) -> None:
@@ -38,6 +41,7 @@ class Tree:
         self.flags = MappingProxyType(dict(flags))
         self.is_valid = True
         self.constants: dict[Any, Any] = {}
+        self.rehearsal: Rehearsal | None = None
         self._adopted: WeakValueDictionary[int, Any] | None = None
         self._is_mutable: dict[str, bool] = {}
         self._trace = current_trace()

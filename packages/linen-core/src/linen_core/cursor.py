@@ -26,13 +26,14 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from linen_core._changes import AccessType, Node
+from linen_core._changes import AccessType, Node, changes_in_place, replaced
 from linen_core._operators import ValueOperators
 from linen_core.errors import (
     CursorAttributeError,
     CursorChangeError,
     CursorFindError,
     CursorKeyError,
+    CursorMutationError,
 )
 
 __all__ = ["AccessType", "Cursor", "cursor"]
@@ -78,6 +79,7 @@ class Cursor(ValueOperators, Generic[A]):
         CursorKeyError: (from `c[key]` and `c[key] = value`) there is no such item.
         CursorAttributeError: (from `c.name` and `c.name = value`) there is no such part.
         CursorChangeError: (from assignments) the value has no parts.
+        CursorMutationError: (from `c.name` and `del c[key]`) this would change a list or dict in place.
 
     Example:
         >>> from linen_core.cursor import cursor
@@ -117,6 +119,8 @@ class Cursor(ValueOperators, Generic[A]):
         value = node.value()
         if node.kind is not None and not hasattr(value, name):
             raise _no_attribute(node, name)
+        if changes_in_place(value, name):
+            raise CursorMutationError(node.path, name, value)
         return getattr(value, name)
 
     def __iter__(self) -> Iterator[Any]:
@@ -145,6 +149,9 @@ class Cursor(ValueOperators, Generic[A]):
             raise CursorChangeError(node.path, f".{name}", node.value())
         if node.kind.access is AccessType.ITEM or not node.put(name, _plain(value)):
             raise _no_attribute(node, name)
+
+    def __delitem__(self, key: Any) -> None:
+        raise CursorMutationError(self._node.path, "__delitem__", self._node.value())
 
     def set(self, value: Any) -> Any:
         """Put another value here and build the outermost container.
@@ -278,8 +285,8 @@ class Cursor(ValueOperators, Generic[A]):
 
 
 def _plain(value: Any) -> Any:
-    """Take the value out of a cursor, so that cursors are never parts of what is built."""
-    return value.build() if isinstance(value, Cursor) else value
+    """Take values out of cursors, so that these are never parts of what is built."""
+    return replaced(lambda part: part.build() if isinstance(part, Cursor) else part, value)
 
 
 def _key(node: Node, subscript: Any) -> Any:

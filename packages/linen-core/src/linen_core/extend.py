@@ -5,6 +5,25 @@ API is, but it may change with a minor version.
 """
 
 from linen_core._fingerprint import fingerprint
+from linen_core._lifting import collections_at, inner_scope, put_collections, rehearsal_in
+from linen_core._module.containers import map_modules
+from linen_core._module.copies import arguments_of
+from linen_core._module.lifting import rebound, standing_in
 from linen_core._parameter import PureInitializer
+from linen_core._rehearsal import Rehearsal
 
-__all__ = ["PureInitializer", "fingerprint"]
+__all__ = [
+    # Initializers and values
+    "PureInitializer",
+    "fingerprint",
+    # Lifted transformations
+    "Rehearsal",
+    "arguments_of",
+    "collections_at",
+    "inner_scope",
+    "map_modules",
+    "put_collections",
+    "rebound",
+    "rehearsal_in",
+    "standing_in",
+]

@@ -300,13 +300,19 @@ class Converts(Module):
         return jnp.asarray(np.asarray(x))
 
 
+class Repeats(Module):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return sum(x for _ in range(x.argmax()))  # type: ignore[return-value, arg-type]
+
+
 @pytest.mark.parametrize(
     ("model", "found"),
     [
         (Branches(), "Attempted boolean conversion of traced array with shape bool[]."),
         (Converts(), "The numpy.ndarray conversion method __array__() was called on traced array "),
+        (Repeats(), "The __index__() method was called on traced array with shape int32[]"),
     ],
-    ids=["branch", "numpy"],
+    ids=["branch", "numpy", "range"],
 )
 def test_models_that_need_values(model: Module, found: str) -> None:
     with pytest.raises(AbstractValueError) as caught:

@@ -274,8 +274,17 @@ def test_names_that_do_not_fit_the_arrays() -> None:
     with pytest.raises(LogicalConstraintError) as error:
         with_logical_constraint(X, ["batch", "mlp"], RULES)
     text = str(error.value)
-    assert text.startswith("The axis names ['batch', 'mlp'] do not fit the arrays: ")
+    assert text.startswith(
+        "The axis names ['batch', 'mlp'] do not fit the arrays: found PyTreeDef(*)."
+    )
     assert "Write a tuple of names for each array, as in with_logical_constraint(" in text
+
+
+def test_entries_that_are_mesh_axes_stand_for_themselves(mesh: Mesh) -> None:
+    names = (("data", "model"), None)
+    kernel = LogicallyPartitioned(X, names, mesh, RULES)
+    assert spec_of(kernel.unbox()) == tuple(kernel.get_sharding(mesh).spec) == names
+    assert spec_of(with_logical_constraint(X, PartitionSpec(*names), RULES, mesh)) == names
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from linen_core import (
     with_partitioning,
 )
 from linen_core.errors import (
+    DuplicateMeshAxisError,
     LogicalNamesError,
     MeshAxisNotFoundError,
     PartitioningUnspecifiedError,
@@ -231,6 +232,11 @@ def test_get_sharding_over_an_abstract_mesh() -> None:
 def test_get_sharding_over_a_mesh_without_the_axis() -> None:
     with pytest.raises(MeshAxisNotFoundError, match="The mesh has no axis 'embed'"):
         get_sharding({"w": box("embed")}, ABSTRACT)
+
+
+def test_a_mesh_axis_splits_only_one_axis() -> None:
+    with pytest.raises(DuplicateMeshAxisError, match=r"\['data'\] split more than one axis"):
+        get_sharding({"w": box("data", ("model", "data"))}, ABSTRACT)
 
 
 # Initializers.

@@ -18,7 +18,12 @@ from linen_core import (
     get_sharding,
     logical_axis_rules,
 )
-from linen_core.errors import PartitionRankError, UnknownLogicalAxisError
+from linen_core.errors import (
+    DuplicateLogicalNameError,
+    DuplicateMeshAxisError,
+    PartitionRankError,
+    UnknownLogicalAxisError,
+)
 
 ABSTRACT = AbstractMesh((4, 2), ("data", "model"))
 RULES = (("embed", None), ("mlp", "model"), ("heads", "model"), ("kv", "tensor"), ("odd", "data"))
@@ -154,9 +159,19 @@ def test_strict_shows_the_first_names_of_many() -> None:
         explain_sharding(tree, ABSTRACT, (), strict=True)
 
 
-def test_more_names_than_axes() -> None:
-    with pytest.raises(PartitionRankError, match=r"shape \(4,\)"):
-        explain_sharding({"w": logical((4,), "embed", "mlp")}, ABSTRACT, RULES)
+@pytest.mark.parametrize(
+    ("box", "error"),
+    [
+        (logical((4,), "embed", "mlp"), PartitionRankError),
+        (logical((4, 4), "mlp", "mlp"), DuplicateLogicalNameError),
+        (Partitioned(jnp.ones((4, 4)), ("data", "data")), DuplicateMeshAxisError),
+    ],
+    ids=lambda case: getattr(case, "__name__", None),
+)
+def test_errors_say_which_variable_it_is(box: Any, error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        explain_sharding({"encoder": {"w": box}}, ABSTRACT, RULES)
+    assert caught.value.__notes__ == ["The variable is encoder/w."]
 
 
 NAMES = st.lists(st.sampled_from(["a", "b", "c"]), unique=True, min_size=2, max_size=2)

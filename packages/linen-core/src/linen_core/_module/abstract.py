@@ -28,18 +28,12 @@ from linen_core._module.methods import resolve_method
 from linen_core._module.pure import PureFunctions, check_instance
 from linen_core._rngs import Rngs, as_streams
 from linen_core._scope import Scope
+from linen_core._trace import NEEDS_VALUES
 from linen_core._variable import Variable
 from linen_core.errors import AbstractValueError, NoOutputSpecsError
 from linen_core.tracebacks import hide_frames
 
 _NOT_INTERMEDIATES = DenyList("intermediates")
-
-# What JAX raises when Python code needs the value of something that is only traced.
-_NEEDS_VALUES = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.NonConcreteBooleanIndexError,
-)
 
 
 class AbstractModules(PureFunctions):
@@ -210,7 +204,7 @@ class Recipe:
         if not errors:
             return results.pop()
         error = errors.pop()
-        if isinstance(error, _NEEDS_VALUES):
+        if isinstance(error, NEEDS_VALUES):
             explained = AbstractValueError(type(self.model).__name__, error)
             raise explained.with_traceback(error.__traceback__) from None
         raise error

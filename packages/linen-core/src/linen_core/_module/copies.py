@@ -20,7 +20,7 @@ from linen_core._module.containers import map_modules
 
 def copy_fields(module: Any, updates: Mapping[str, Any]) -> Any:
     """Construct a module of the same class and fields, except for `updates`."""
-    return type(module)(**_arguments(module) | dict(updates))
+    return type(module)(**arguments_of(module) | dict(updates))
 
 
 def bound_copy(module: Any, parent: Any) -> Any:
@@ -32,7 +32,7 @@ def bound_copy(module: Any, parent: Any) -> Any:
         try:
             fields = {name: attributes[name] for name in cls._init_fields}
         except KeyError:  # a field that the class was given later, as below
-            fields = _arguments(module)
+            fields = arguments_of(module)
         copy.__dict__.update(fields)
         copy.__dict__["_parent"] = parent
         copy.__post_init__()
@@ -61,7 +61,7 @@ class _Detaching:
     def arguments(self, module: Any) -> dict[str, Any]:
         """Give the arguments of the constructor, with detached modules."""
         module = _origin(module)
-        arguments = _arguments(module)
+        arguments = arguments_of(module)
         if module.scope is not None:
             arguments |= module._state.given | {"name": None}
         return {
@@ -96,7 +96,7 @@ def _origin(module: Any) -> Any:
     return module
 
 
-def _arguments(module: Any) -> dict[str, Any]:
+def arguments_of(module: Any) -> dict[str, Any]:
     """Give the arguments of the constructor; a bound module's are those that it owns."""
     attributes = module.__dict__
     # A field that its class was given later, by the autoreload of a notebook, has its default.

@@ -89,6 +89,7 @@ class Summaries(PureFunctions):
             ApplyModuleInvalidMethodError: `method` is no method.
             InvalidInstanceModuleError: called on a class.
             InvalidFilterError: `mutable` is no filter.
+            SummaryValueError: the model needs the values of arrays, as a Python `if` on one does.
             SummaryDepthError: `depth` is no number of levels.
 
         Example:
@@ -177,6 +178,7 @@ class Summaries(PureFunctions):
             ApplyModuleInvalidMethodError: `method` is no method.
             InvalidInstanceModuleError: called on a class.
             InvalidFilterError: `mutable` is no filter.
+            SummaryValueError: the model needs the values of arrays, as a Python `if` on one does.
             SummaryDepthError: `depth` is no number of levels.
 
         Example:
@@ -233,6 +235,7 @@ class Summaries(PureFunctions):
             ApplyModuleInvalidMethodError: `method` is no method.
             InvalidInstanceModuleError: called on a class.
             InvalidFilterError: `mutable` is no filter.
+            SummaryValueError: the model needs the values of arrays, as a Python `if` on one does.
 
         Example:
             >>> import jax

@@ -37,7 +37,8 @@ class LogicallyPartitioned(Partitioned, eq=False):
 
     Args:
         value: an array, or a pytree of arrays that are split alike.
-        names: a logical name for each axis of the array, or None for an axis that is not split.
+        names: a logical name for each axis of the array, or None for an axis that is not split. Other
+            entries that are no strings stand for themselves, such as a tuple of mesh axes.
         mesh: the mesh; None for the one in use when the value is unboxed.
         rules: logical axis rules; None for those of the thread when the value is unboxed.
 
@@ -67,9 +68,10 @@ class LogicallyPartitioned(Partitioned, eq=False):
             MeshAxisNotFoundError: the mesh lacks an axis that a rule gives.
             PartitionRankError: there are more names than the array has axes.
         """
-        if not apply_constraint:
+        rules = rules_in_use(self.rules)
+        if not (apply_constraint and rules):
             return self.value
-        return with_logical_constraint(self.value, self.names, self.rules, self.mesh)
+        return _constrain(self.value, self.names, rules, self.mesh, RulesFallback.AXIS_IS_UNSHARDED)
 
     def get_sharding(self, mesh: Mesh | AbstractMesh) -> NamedSharding:
         """Give the sharding over a mesh that the rules map the names to.
@@ -220,10 +222,11 @@ def with_logical_constraint(
 
     Args:
         x: an array, or a pytree of arrays.
-        logical_axis_resources: a tuple with a name for each axis of the array (entries that are no
-            strings stand for themselves), or a pytree of such tuples, each for an array or a tree of
-            arrays in its place in `x`. In such a pytree, None means that nothing is split. None for
-            the whole leaves `x` as it is.
+        logical_axis_resources: a tuple with a name for each axis of the array, or None for an axis
+            that is not split, or a pytree of such tuples, each for an array or a tree of arrays in
+            its place in `x`. In such a pytree, None means that nothing is split. None for the whole
+            leaves `x` as it is. A `PartitionSpec` does as well, and may also have tuples of mesh
+            axes, which stand for themselves.
         rules: the rules to use in place of those of the thread.
         mesh: the mesh; None for the one in use.
         fallback: what to do with a name that no rule maps.
@@ -238,17 +241,16 @@ def with_logical_constraint(
         DuplicateLogicalNameError: a name occurs twice for one array.
         LogicalAxisRulesError: the rules are no rules.
         MeshAxisNotFoundError: the mesh lacks an axis that a rule gives.
+        DuplicateMeshAxisError: two entries that stand for themselves are the same mesh axis.
         PartitionRankError: there are more names than an array has axes.
 
     Example:
         >>> import jax
         >>> from linen_core import logical_axis_rules, with_logical_constraint
-        >>> @jax.jit
-        ... def hidden(x):
-        ...     return with_logical_constraint(jax.nn.relu(x), ("batch", "mlp"))
+        >>> x = jax.numpy.ones((4, 2))
         >>> with jax.set_mesh(jax.make_mesh((1,), ("data",))), logical_axis_rules([("batch", "data")]):
-        ...     tuple(hidden(jax.numpy.ones((4, 2))).sharding.spec)[0]
-        'data'
+        ...     tuple(with_logical_constraint(x, ("batch", "mlp")).sharding.spec)
+        ('data', None)
     """
     rules = rules_in_use(rules)
     if not rules or logical_axis_resources is None:
@@ -256,15 +258,15 @@ def with_logical_constraint(
     names, structure = jax.tree.flatten(logical_axis_resources, is_leaf=_is_names)
     try:
         values = structure.flatten_up_to(x)
-    except (ValueError, TypeError) as error:
-        raise LogicalConstraintError(logical_axis_resources, str(error)) from None
+    except (ValueError, TypeError):
+        raise LogicalConstraintError(logical_axis_resources, jax.tree.structure(x)) from None
     pairs = zip(values, names, strict=True)
     return structure.unflatten(_constrain(*pair, rules, mesh, fallback) for pair in pairs)
 
 
 def _is_names(x: Any) -> bool:
-    is_names = isinstance(x, (tuple, PartitionSpec)) and all(map(_is_name, x))
-    return x is None or is_names
+    is_names = isinstance(x, tuple) and all(map(_is_name, x))
+    return x is None or isinstance(x, PartitionSpec) or is_names
 
 
 def _is_name(x: Any) -> bool:

@@ -13,6 +13,7 @@ an array has been split already, so that there is nothing left to constrain.
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -21,7 +22,11 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from linen_core._trace import is_tracer
-from linen_core.errors import MeshAxisNotFoundError, PartitionRankError
+from linen_core.errors import (
+    DuplicateMeshAxisError,
+    MeshAxisNotFoundError,
+    PartitionRankError,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -85,6 +90,7 @@ def constrain(value: Any, spec: PartitionSpec, mesh: Mesh | AbstractMesh | None 
 
     Raises:
         MeshAxisNotFoundError: the mesh lacks an axis of the spec.
+        DuplicateMeshAxisError: a mesh axis occurs twice in the spec.
         PartitionRankError: the spec has more axes than an array.
     """
     if mesh is None:
@@ -96,14 +102,27 @@ def constrain(value: Any, spec: PartitionSpec, mesh: Mesh | AbstractMesh | None 
 
 
 def check_axes(spec: PartitionSpec, mesh: Mesh | AbstractMesh) -> None:
-    """Refuse a spec that names axes which the mesh does not have.
+    """Refuse a spec that a mesh cannot have.
 
     Raises:
-        MeshAxisNotFoundError: there are such axes.
+        MeshAxisNotFoundError: the mesh lacks an axis of the spec.
+        DuplicateMeshAxisError: a mesh axis occurs twice in the spec.
     """
     unknown = set(mesh_axes(spec)).difference(mesh.axis_names)
     if unknown:
         raise MeshAxisNotFoundError(unknown, tuple(spec), mesh.axis_names)
+    check_unique(spec)
+
+
+def check_unique(spec: PartitionSpec) -> None:
+    """Refuse a spec that splits two axes over the same mesh axis.
+
+    Raises:
+        DuplicateMeshAxisError: a mesh axis occurs twice.
+    """
+    repeated = [axis for axis, count in Counter(mesh_axes(spec)).items() if count > 1]
+    if repeated:
+        raise DuplicateMeshAxisError(repeated, tuple(spec))
 
 
 def mesh_axes(entries: Iterable[Any]) -> Iterator[Any]:

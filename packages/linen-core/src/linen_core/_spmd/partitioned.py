@@ -62,6 +62,7 @@ class Partitioned(struct.PyTreeNode, AxisMetadata, eq=False):
 
         Raises:
             MeshAxisNotFoundError: the mesh lacks an axis that is named.
+            DuplicateMeshAxisError: two axes are split over the same mesh axis.
             PartitionRankError: there are more names than the array has axes.
         """
         if not apply_constraint:
@@ -138,6 +139,7 @@ class Partitioned(struct.PyTreeNode, AxisMetadata, eq=False):
 
         Raises:
             MeshAxisNotFoundError: the mesh lacks an axis that is named.
+            DuplicateMeshAxisError: two axes are split over the same mesh axis.
         """
         return named_sharding(mesh, self.get_partition_spec())
 
@@ -169,6 +171,7 @@ def named_sharding(mesh: Mesh | AbstractMesh, spec: PartitionSpec) -> NamedShard
 
     Raises:
         MeshAxisNotFoundError: the mesh lacks an axis that is named.
+        DuplicateMeshAxisError: two axes are split over the same mesh axis.
     """
     check_axes(spec, mesh)
     return NamedSharding(mesh, spec)  # type: ignore[arg-type] - JAX takes abstract meshes too
@@ -268,6 +271,7 @@ def get_sharding(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
 
     Raises:
         MeshAxisNotFoundError: the mesh lacks an axis that is named.
+        DuplicateMeshAxisError: two axes are split over the same mesh axis.
 
     Example:
         >>> import jax

@@ -17,7 +17,7 @@ from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from linen_core._meta import contents, is_axis_metadata
 from linen_core._spmd.logical import LogicallyPartitioned
-from linen_core._spmd.mesh import axes_of
+from linen_core._spmd.mesh import axes_of, check_unique
 from linen_core._spmd.partitioned import spec_of_leaf
 from linen_core._spmd.rules import (
     NO_RULE,
@@ -29,7 +29,7 @@ from linen_core._spmd.rules import (
     rules_in_use,
     spec_of,
 )
-from linen_core.errors import PartitionRankError, UnknownLogicalAxisError
+from linen_core.errors import LinenError, PartitionRankError, UnknownLogicalAxisError
 
 _WIDTH = 80
 _HEADER = ("variable", "size", "axis", "rule", "spec", "per device")
@@ -131,6 +131,7 @@ def explain_sharding(
         UnknownLogicalAxisError: no rule is for some logical name, and `strict` is True.
         DuplicateLogicalNameError: a name occurs twice in one box.
         LogicalAxisRulesError: the rules are no rules.
+        DuplicateMeshAxisError: a mesh axis occurs twice in one box.
         PartitionRankError: a box has more names than its array has axes.
 
     Example:
@@ -160,10 +161,25 @@ def explain_sharding(
 
 def _rows(tree: Any, mesh: Mesh | AbstractMesh, rules: Rules) -> Iterator[ShardingRow]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_axis_metadata):
-        assignments = _assignments(leaf, rules)
-        for inner, array in jax.tree_util.tree_leaves_with_path(contents(leaf)):
-            where = jax.tree_util.keystr((*path, *inner), simple=True, separator="/")
-            yield _row(where, array, is_axis_metadata(leaf), assignments, mesh)
+        try:
+            yield from _rows_of_leaf(path, leaf, mesh, rules)
+        except LinenError as error:
+            error.add_note(f"The variable is {_joined(path)}.")
+            raise
+
+
+def _rows_of_leaf(
+    path: tuple[Any, ...], leaf: Any, mesh: Mesh | AbstractMesh, rules: Rules
+) -> Iterator[ShardingRow]:
+    assignments = _assignments(leaf, rules)
+    check_unique(spec_of(assignments))
+    for inner, array in jax.tree_util.tree_leaves_with_path(contents(leaf)):
+        where = _joined((*path, *inner))
+        yield _row(where, array, is_axis_metadata(leaf), assignments, mesh)
+
+
+def _joined(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _assignments(leaf: Any, rules: Rules) -> list[Assignment]:

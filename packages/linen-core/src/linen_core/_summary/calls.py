@@ -20,17 +20,11 @@ from linen_core._module.copies import detached_copy
 from linen_core._module.intercept import MethodContext
 from linen_core._summary.regions import mark_begin, mark_end
 from linen_core._summary.specs import specs_of, tracers_in
+from linen_core._trace import NEEDS_VALUES
+from linen_core.errors import SummaryValueError
 
 # The flag by which scopes say which recorder they belong to.
 FLAG = "summary_recorder"
-
-# What JAX raises when Python code needs the value of something that is only traced.
-_NEEDS_VALUES = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.NonConcreteBooleanIndexError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,11 +139,18 @@ def trace(fn: Callable[..., Any], *args: Any) -> ClosedJaxpr:
 
     If the function needs the values of some, it gets those of the arrays and only the specs are
     traced.
+
+    Raises:
+        SummaryValueError: it needs the values of specs, or of what it computes.
     """
     try:
         return _trace(fn, args, (jax.Array, jax.ShapeDtypeStruct))
-    except _NEEDS_VALUES:
+    except NEEDS_VALUES:
+        pass
+    try:
         return _trace(fn, args, (jax.ShapeDtypeStruct,))
+    except NEEDS_VALUES as error:
+        raise SummaryValueError(error).with_traceback(error.__traceback__) from None
 
 
 def _trace(fn: Callable[..., Any], args: tuple[Any, ...], kinds: tuple[type, ...]) -> ClosedJaxpr:

@@ -6,6 +6,7 @@ LinenError
 ├─ InvalidFilterError (TypeError)                          something that is no filter
 ├─ InvalidRngError (ValueError)                            not a key, or a stream that was not given
 ├─ SummaryDepthError (ValueError)                          a `depth` that is no number of levels
+├─ SummaryValueError (TypeError)                           a summarized model needs the values of arrays
 ├─ scopes and variables
 │  ├─ ApplyScopeInvalidVariablesTypeError (TypeError)      `variables` is no mapping of collections
 │  ├─ ApplyScopeInvalidVariablesStructureError (ValueError)  `variables` has a layer too many
@@ -48,6 +49,7 @@ LinenError
 │  ├─ PartitionNameMismatchError (ValueError)              an axis to remove has another name
 │  ├─ PartitionRankError (ValueError)                      a spec with more axes than the array
 │  ├─ MeshAxisNotFoundError (ValueError)                   a spec with an axis that the mesh has not
+│  ├─ DuplicateMeshAxisError (ValueError)                  a spec with a mesh axis that occurs twice
 │  ├─ LogicalNamesError (TypeError, ValueError)            something that is no sequence of axis names
 │  ├─ DuplicateLogicalNameError (ValueError)               two axes of one array with the same name
 │  ├─ LogicalAxisRulesError (TypeError, ValueError)        something that is no sequence of rules
@@ -65,6 +67,7 @@ LinenError
    ├─ CursorKeyError (KeyError, IndexError)                an item that a container does not have
    ├─ CursorAttributeError (AttributeError)                an attribute that it does not have
    ├─ CursorChangeError (TypeError)                        a part assigned to what has no parts
+   ├─ CursorMutationError (TypeError)                      a method that changes a container in place
    └─ StateDictMismatchError (ValueError)                  a state dict that does not fit its target
 ```
 
@@ -84,6 +87,7 @@ from linen_core.errors._cursor import (
     CursorChangeError,
     CursorFindError,
     CursorKeyError,
+    CursorMutationError,
 )
 from linen_core.errors._modules import (
     ApplyModuleInvalidMethodError,
@@ -130,6 +134,7 @@ from linen_core.errors._settings import (
 )
 from linen_core.errors._sharding import (
     DuplicateLogicalNameError,
+    DuplicateMeshAxisError,
     LogicalAxisRulesError,
     LogicalConstraintError,
     LogicalNamesError,
@@ -141,6 +146,7 @@ from linen_core.errors._sharding import (
 )
 from linen_core.errors._summary import (
     SummaryDepthError,
+    SummaryValueError,
 )
 from linen_core.errors._trees import (
     DuplicateSerializationError,
@@ -163,6 +169,7 @@ __all__ = [
     "InvalidRngError",
     # Summaries
     "SummaryDepthError",
+    "SummaryValueError",
     # Scopes
     "ApplyScopeInvalidVariablesTypeError",
     "ApplyScopeInvalidVariablesStructureError",
@@ -206,6 +213,7 @@ __all__ = [
     "PartitionNameMismatchError",
     "PartitionRankError",
     "MeshAxisNotFoundError",
+    "DuplicateMeshAxisError",
     "LogicalNamesError",
     "DuplicateLogicalNameError",
     "LogicalAxisRulesError",
@@ -223,6 +231,7 @@ __all__ = [
     "CursorKeyError",
     "CursorAttributeError",
     "CursorChangeError",
+    "CursorMutationError",
     "StateDictMismatch",
     "StateDictMismatchError",
 ]

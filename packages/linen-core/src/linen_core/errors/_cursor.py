@@ -74,6 +74,23 @@ class CursorChangeError(LinenError, TypeError):
         )
 
 
+class CursorMutationError(LinenError, TypeError):
+    """A method is asked for that would change the container which a cursor is at, in place."""
+
+    path: str
+    method: str
+
+    def __init__(self, path: str, method: str, value: Any) -> None:
+        """Name the method, and say to assign."""
+        self.path, self.method = path, method
+        kind = type(value).__name__
+        super().__init__(
+            f"{path}.{method} would change the {kind} that the cursor was made of, which must stay as "
+            f"it is. Assign to its items, as in {path}[...] = value; to add or remove some, replace it "
+            f"as a whole: {path} = new_{kind}."
+        )
+
+
 def _near(key: Any, keys: Sequence[Any]) -> str:
     names = [name for name in keys if isinstance(name, str)]
     near = difflib.get_close_matches(key, names, n=1) if isinstance(key, str) else []

@@ -64,6 +64,18 @@ class MeshAxisNotFoundError(LinenError, ValueError):
         )
 
 
+class DuplicateMeshAxisError(LinenError, ValueError):
+    """A partition spec splits two axes of an array over the same mesh axis."""
+
+    def __init__(self, repeated: Iterable[Any], spec: Sequence[Any]) -> None:
+        """Give the mesh axes that are repeated, and the spec they are in."""
+        super().__init__(
+            f"The mesh axes {listed(repeated)} split more than one axis of the same array: found the "
+            f"partition spec {_quoted(spec)}, expected each mesh axis at most once. Write None for "
+            "the axes of the array that are not split."
+        )
+
+
 class LogicalNamesError(LinenError, TypeError, ValueError):
     """Something that is no sequence of axis names was given as one."""
 
@@ -138,10 +150,10 @@ class UnknownLogicalAxisError(LinenError, ValueError):
 class LogicalConstraintError(LinenError, ValueError):
     """A tree of axis names does not fit the tree of arrays that it is for."""
 
-    def __init__(self, names: Any, reason: str) -> None:
-        """Give the tree of names, and what JAX says of it."""
+    def __init__(self, names: Any, arrays: Any) -> None:
+        """Give the tree of names, and the structure of the arrays."""
         super().__init__(
-            f"The axis names {names!r} do not fit the arrays: {reason} Write a tuple of names for "
-            'each array, as in with_logical_constraint({"q": q, "k": k}, {"q": ("batch", "heads"), '
+            f"The axis names {names!r} do not fit the arrays: found {arrays}. Write a tuple of names "
+            'for each array, as in with_logical_constraint({"q": q, "k": k}, {"q": ("batch", "heads"), '
             '"k": ("batch", "heads")}), or one tuple for all of them.'
         )

@@ -1,0 +1,132 @@
+"""What lifted transformations need of scopes: variables out of a tree, and scopes of a tree of its own.
+
+A lifted transformation takes the variables at a place out of their tree of scopes, hands them to a
+JAX transformation, and lets the body work in an **inner scope**: a root for the same path, in the
+trace of the transformation, with the variables and keys that the transformation gives it. What the
+body has changed is then put back.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from linen_core._filters import CollectionFilter
+from linen_core._rehearsal import Rehearsal
+from linen_core._rngs import Rng
+from linen_core._scope import Scope
+from linen_core._streams import Streams
+
+
+def collections_at(scope: Scope) -> dict[str, Mapping[str, Any]]:
+    """Give the variables at a place and below, by collection. They are not copied: only read them.
+
+    Args:
+        scope: the place.
+
+    Returns:
+        A dict from collections to nested mappings; empty collections are left out.
+
+    Raises:
+        InvalidScopeError: the scope's `init` or `apply` has ended.
+
+    Example:
+        >>> from linen_core import bind
+        >>> from linen_core.extend import collections_at
+        >>> collections_at(bind({"params": {"dense": {"bias": 1}}}).push("dense"))
+        {'params': {'bias': 1}}
+    """
+    scope._check_valid()
+    found = {col: scope._read(col) for col in scope._root_collections()}
+    return {col: tree for col, tree in found.items() if tree}
+
+
+def put_collections(scope: Scope, collections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Replace the variables at a place, by collection.
+
+    Args:
+        scope: the place.
+        collections: a dict from mutable collections to nested dicts.
+
+    Raises:
+        ModifyScopeVariableError: a collection is immutable.
+        JaxTransformError: called inside a raw JAX transformation.
+
+    Example:
+        >>> from linen_core import bind
+        >>> from linen_core.extend import put_collections
+        >>> scope = bind({}, mutable="state")
+        >>> put_collections(scope.push("dense"), {"state": {"count": 1}})
+        >>> scope.variables()
+        {'state': {'dense': {'count': 1}}}
+    """
+    for col, tree in collections.items():
+        for name, value in tree.items():
+            scope.put_variable(col, name, value)
+
+
+def inner_scope(
+    outer: Scope,
+    variables: Mapping[str, Mapping[str, Any]],
+    keys: Mapping[str, Rng],
+    mutable: CollectionFilter,
+    rehearsal: Rehearsal | None = None,
+    beside: Scope | None = None,
+) -> Scope:
+    """Make a root scope for the body of a transformation, at the path of another scope.
+
+    Args:
+        outer: the scope that the transformation is applied in.
+        variables: the variables at that place, as the body sees them.
+        keys: the random streams, as the body sees them; `outer.rngs` has what they are outside.
+        mutable: a filter of the collections that the body may change.
+        rehearsal: the rehearsal that the body is, if its draws count twice.
+        beside: an inner scope for another place of the same tree, if there is one: the two belong
+            to one tree again.
+
+    Returns:
+        A scope that belongs to the JAX trace that runs now. Draws go on counting.
+
+    Example:
+        >>> import jax
+        >>> from linen_core import bind
+        >>> from linen_core.extend import inner_scope
+        >>> outer = bind({"params": {"w": 1}}, jax.random.key(0)).push("dense")
+        >>> inner_scope(outer, {"params": {"b": 2}}, outer.rngs, False).path
+        ('dense',)
+    """
+    inner = Scope(
+        variables,
+        name=outer.name,
+        mutable=mutable,
+        path=outer.path,
+        debug_path=outer.debug_path,
+        flags=outer.flags,
+    )
+    inner.owner = outer.owner
+    inner._known_streams = Streams(keys, (), outer._streams.draws)
+    if beside is not None:
+        inner._tree = beside._tree
+    else:
+        inner._tree.rehearsal = rehearsal or outer._tree.rehearsal
+    return inner
+
+
+def rehearsal_in(scope: Scope, once: CollectionFilter = False) -> Rehearsal:
+    """Start a rehearsal of a body.
+
+    Args:
+        scope: a scope that the body is called in.
+        once: a filter of the collections whose variables only the first of two runs creates.
+
+    Returns:
+        The rehearsal, for `inner_scope`; call its `end` when the body has run.
+
+    Example:
+        >>> import jax
+        >>> from linen_core import bind
+        >>> from linen_core.extend import inner_scope, rehearsal_in
+        >>> scope = bind({}, jax.random.key(0))
+        >>> rehearsal = rehearsal_in(scope)
+        >>> _ = inner_scope(scope, {}, scope.rngs, False, rehearsal).make_rng()
+        >>> rehearsal.end()  # the next draw is the third
+    """
+    return Rehearsal(once, scope._tree.rehearsal)

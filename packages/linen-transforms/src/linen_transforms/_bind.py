@@ -1,0 +1,170 @@
+"""Modules and scopes: one traversal, both ways.
+
+A lifted body must not touch the modules that its caller holds: they are bound to scopes of another
+trace. A **binding** finds the bound modules that a body can reach: its arguments, the fields of
+modules, and what functions have captured in closures, in `functools.partial` and as bound methods. Their
+scopes are what the engine cuts out. Inside of the transformation the same traversal puts copies in
+their places that are bound to the inner scopes. A module that is reached twice is one module there
+too.
+"""
+
+import functools
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from linen_core import Module, Scope
+from linen_core.extend import arguments_of, map_modules, rebound
+
+Replace = Callable[[Any], Any]
+
+
+@jax.tree_util.register_static
+class _Reference:
+    """Stands for a module in the arguments of a JAX transformation, which know nothing of modules."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Reference) and self.module is other.module
+
+    def __hash__(self) -> int:
+        return id(self.module)
+
+
+class Binding:
+    """The bound modules that some values can reach.
+
+    Args:
+        *values: modules, functions, and containers of these.
+
+    Attributes:
+        scopes: the scopes of the modules that were found.
+    """
+
+    def __init__(self, *values: Any) -> None:
+        self._modules: dict[int, Any] = {}
+        self._seen: list[Any] = []
+        for value in values:
+            map_captured(self._collect, value)
+        self.scopes: list[Scope] = [module.scope for module in self._modules.values()]
+
+    def _collect(self, module: Any) -> Any:
+        if id(module) not in self._modules and module.scope is not None:
+            self._modules[id(module)] = module
+            rebound_fields(module, self._collect)
+        return module
+
+    def first(self, value: Any) -> Any:
+        """Give the first bound module that a value holds, or None."""
+        found: list[Any] = []
+        map_modules(lambda _, module: found.append(module) or module, value)
+        return next((module for module in found if module.scope is not None), None)
+
+    def inside(
+        self, scopes: Sequence[Scope], classes: dict[int, type] | None = None
+    ) -> "Rebinding":
+        """Start the way back: put copies of the modules into inner scopes.
+
+        Args:
+            scopes: the inner scopes, in the order of `scopes`.
+            classes: other classes for the copies of some modules, by the ids of the modules.
+        """
+        found = dict(zip(self._modules, scopes, strict=True))
+        return Rebinding(found, classes or {})
+
+
+class Rebinding:
+    """Copies of modules in inner scopes, each made when it is reached first."""
+
+    def __init__(self, scopes: dict[int, Scope], classes: dict[int, type]) -> None:
+        self._scopes = scopes
+        self._classes = classes
+        self._copies: dict[int, Any] = {}
+
+    def __call__(self, value: Any) -> Any:
+        """Give a value with copies in the places of its modules."""
+        return map_captured(self.module, value)
+
+    def module(self, module: Any) -> Any:
+        """Give the copy of a module; what is not bound stays what it is."""
+        scope = self._scopes.get(id(module))
+        if scope is None:
+            return module
+        if id(module) not in self._copies:
+            cls = self._classes.get(id(module))
+            self._copies[id(module)] = rebound(module, scope, self, cls)
+        return self._copies[id(module)]
+
+
+def rebound_fields(module: Any, replace: Replace) -> None:
+    """Visit what the fields of a module hold."""
+    for value in arguments_of(module).values():
+        map_captured(replace, value)
+
+
+def map_captured(replace: Replace, value: Any, outer: tuple[Any, ...] = ()) -> Any:
+    """Replace the modules that a value holds or has captured.
+
+    Args:
+        replace: gives what stands for a module.
+        value: anything. Containers are looked into, and so are functions.
+        outer: the functions that the value was reached through, which may capture each other.
+
+    Returns:
+        The value; a new one where something in it was replaced.
+    """
+    if isinstance(value, functools.partial):
+        parts = (value.func, value.args, value.keywords)
+        new = tuple(map_captured(replace, part, outer) for part in parts)
+        if all(a is b for a, b in zip(new, parts, strict=True)):
+            return value
+        return type(value)(new[0], *new[1], **new[2])
+    if isinstance(value, types.MethodType):
+        owner = map_captured(replace, value.__self__, outer)
+        return value if owner is value.__self__ else types.MethodType(value.__func__, owner)
+    if isinstance(value, types.FunctionType):
+        return value if value in outer else _map_closure(replace, value, (*outer, value))
+    return map_modules(lambda _, module: replace(module), value)
+
+
+def _map_closure(
+    replace: Replace, fn: types.FunctionType, outer: tuple[Any, ...]
+) -> types.FunctionType:
+    cells = fn.__closure__ or ()
+    new = []
+    for cell in cells:
+        try:
+            content = cell.cell_contents
+        except ValueError:  # a name that has no value yet
+            new.append(cell)
+            continue
+        mapped = map_captured(replace, content, outer)
+        new.append(cell if mapped is content else types.CellType(mapped))
+    if all(a is b for a, b in zip(new, cells, strict=True)):
+        return fn
+    copy = types.FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, tuple(new))
+    copy.__kwdefaults__ = fn.__kwdefaults__
+    return functools.update_wrapper(copy, fn)
+
+
+def reference(tree: Any) -> Any:
+    """Give a tree of arguments with references in the places of its modules."""
+    return map_modules(lambda _, module: _Reference(module), tree)
+
+
+def resolve(tree: Any, rebinding: Rebinding) -> Any:
+    """Give a tree of arguments with copies of modules in the places of the references."""
+    return jax.tree.map(
+        lambda leaf: rebinding.module(leaf.module) if isinstance(leaf, _Reference) else leaf,
+        tree,
+        is_leaf=lambda leaf: isinstance(leaf, _Reference),
+    )
+
+
+def is_module(value: Any) -> bool:
+    """Say whether something is a module instance."""
+    return isinstance(value, Module)

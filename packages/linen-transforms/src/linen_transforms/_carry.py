@@ -1,0 +1,43 @@
+"""Carries: values that a loop hands from one iteration to the next, in the same form."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from linen_transforms.errors import CarryMismatchError
+
+
+def check_carry(name: str, path: Sequence[str], before: Any, after: Any) -> None:
+    """Compare the forms of a carry before and after the body.
+
+    Args:
+        name: what the loop is called.
+        path: the module path.
+        before: the carry that goes in: a pytree of what has a shape and a dtype.
+        after: the carry that comes out.
+
+    Raises:
+        CarryMismatchError: its structure, a shape or a dtype differs.
+    """
+    rows = [_by_path(tree) for tree in (before, after)]
+    differing = {
+        where: (rows[0].get(where, "nothing"), rows[1].get(where, "nothing"))
+        for where in {**rows[0], **rows[1]}
+        if rows[0].get(where) != rows[1].get(where)
+    }
+    structures = [jax.tree.structure(tree) for tree in (before, after)]
+    if not differing and structures[0] != structures[1]:
+        differing = {"structure": (str(structures[0]), str(structures[1]))}
+    if differing:
+        raise CarryMismatchError(name, path, differing)
+
+
+def _by_path(tree: Any) -> dict[str, str]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"carry" + jax.tree_util.keystr(path): _form(leaf) for path, leaf in leaves}
+
+
+def _form(leaf: Any) -> str:
+    aval = jax.typeof(leaf) if not isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+    return f"{aval.dtype}{list(aval.shape)}"

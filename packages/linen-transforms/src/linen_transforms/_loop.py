@@ -1,0 +1,193 @@
+"""The loop behind `axes_scan.scan` and `lift.scan`.
+
+The body runs once, for a trace of its own. The trace says all that the loop must know before it can
+be written down: the form of the carry that comes out, and which results do not depend on the
+iteration. Those are evaluated once, outside; the loop replays what is left of the trace.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.interpreters import partial_eval
+
+from linen_core import broadcast
+from linen_transforms._axes import common_size, map_with_axes
+from linen_transforms._carry import check_carry
+from linen_transforms.errors import LoopInvariantError
+
+# What becomes of a leaf that a body returns, if it is not stacked along an axis.
+_CARRIED = object()
+
+
+def loop(
+    fn: Callable[..., Any],
+    in_axes: Any,
+    out_axes: Any,
+    length: int | None,
+    check_invariants: bool,
+    options: Mapping[str, Any],
+    name: str = "scan",
+    path: Sequence[str] = (),
+) -> Callable[..., Any]:
+    """Make a loop of a function `(broadcast_in, carry, *args)`; see `axes_scan.scan`."""
+
+    def run(broadcast_in: Any, carry: Any, *args: Any) -> Any:
+        size = common_size(name, "length", length, {"argument": (in_axes, args)})
+        slices = _Slices(in_axes, args)
+
+        def body(carry: Any, sliced: Sequence[Any]) -> Any:
+            return fn(broadcast_in, carry, *slices.joined(sliced))
+
+        traced = _Traced(body, carry, slices.forms(), out_axes, name, path)
+        invariants = traced.take_invariants(check_invariants)
+        carry, stacked = jax.lax.scan(
+            traced.iterate, traced.carry, slices.stacked, length=size, **options
+        )
+        last = 0 if options.get("reverse") else -1
+        return traced.results(invariants, carry, stacked, last)
+
+    return run
+
+
+class _Slices:
+    """Arguments of a loop: those that are sliced, and those that are the same in all iterations."""
+
+    def __init__(self, axes: Any, args: Any) -> None:
+        leaves: list[tuple[Any, Any]] = []
+        self._structure = jax.tree.structure(args)
+        map_with_axes(lambda axis, _, leaf: leaves.append((axis, leaf)), axes, args, "")
+        self._constants = [leaf if axis is broadcast else None for axis, leaf in leaves]
+        self._is_sliced = [axis is not broadcast for axis, _ in leaves]
+        self.stacked = [
+            leaf if axis == 0 else jnp.moveaxis(leaf, axis, 0)
+            for axis, leaf in leaves
+            if axis is not broadcast
+        ]
+
+    def forms(self) -> list[jax.ShapeDtypeStruct]:
+        """Give the forms of one slice of each."""
+        return [jax.eval_shape(lambda x: x[0], jnp.asarray(leaf)) for leaf in self.stacked]
+
+    def joined(self, sliced: Sequence[Any]) -> Any:
+        """Give the arguments of one iteration."""
+        rest = iter(sliced)
+        leaves = [
+            next(rest) if is_sliced else constant
+            for is_sliced, constant in zip(self._is_sliced, self._constants, strict=True)
+        ]
+        return self._structure.unflatten(leaves)
+
+
+class _Traced:
+    """A body, traced.
+
+    Args:
+        body: a function of a carry and of a list of slices that returns broadcast results, the
+            carry, and what is stacked.
+        carry: the carry that goes in.
+        forms: the forms of the slices.
+        out_axes: the axes of what is stacked.
+        name: what the loop is called.
+        path: the module path.
+
+    Attributes:
+        carry: the leaves of the carry that goes in.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        carry: Any,
+        forms: Sequence[Any],
+        out_axes: Any,
+        name: str,
+        path: Sequence[str],
+    ) -> None:
+        self._name = name
+        carry = jax.tree.map(jnp.asarray, carry)
+        closed, out = jax.make_jaxpr(body, return_shape=True)(carry, forms)
+        promoted = _promoted(carry, out[1])
+        if promoted is not carry:
+            closed, out = jax.make_jaxpr(body, return_shape=True)(promoted, forms)
+        check_carry(name, path, promoted, out[1])
+        self.carry = jax.tree.leaves(promoted)
+        self._closed: ClosedJaxpr = closed
+        self._structure = jax.tree.structure(out)
+        # For each leaf of the result: `broadcast`, `_CARRIED` or the axis that it is stacked along.
+        self._kinds: list[Any] = [broadcast] * len(jax.tree.leaves(out[0]))
+        self._kinds += [_CARRIED] * len(self.carry)
+        map_with_axes(lambda axis, _path, _leaf: self._kinds.append(axis), out_axes, out[2], "")
+        self._is_invariant = [False] * len(self._kinds)
+
+    def take_invariants(self, check: bool) -> list[Any]:
+        """Evaluate the broadcast results that are the same in all iterations, outside of the loop."""
+        if not any(kind is broadcast for kind in self._kinds):
+            return []
+        jaxpr, varying = self._closed.jaxpr, _varying(self._closed.jaxpr)
+        for i, (kind, var) in enumerate(zip(self._kinds, jaxpr.outvars, strict=True)):
+            is_varying = not isinstance(var, Literal) and var in varying
+            if kind is broadcast and is_varying and check:
+                raise LoopInvariantError(self._name, self._where(i))
+            self._is_invariant[i] = kind is broadcast and not is_varying
+        needed, _ = partial_eval.dce_jaxpr(jaxpr, self._is_invariant)
+        values = jax.core.eval_jaxpr(needed, self._closed.consts)
+        rest, _ = partial_eval.dce_jaxpr(jaxpr, [not i for i in self._is_invariant], True)
+        self._closed = ClosedJaxpr(rest, self._closed.consts)
+        return values
+
+    def _where(self, index: int) -> str:
+        paths, _ = jax.tree_util.tree_flatten_with_path(self._structure.unflatten(self._kinds))
+        (part, *rest) = paths[index][0]
+        what = ("the broadcast variable ", "", "the result ")[part.idx]
+        return what + jax.tree_util.keystr(tuple(rest))
+
+    def iterate(self, carry: Sequence[Any], sliced: Sequence[Any]) -> Any:
+        """Do one iteration: the body of `jax.lax.scan`."""
+        outs = jax.core.eval_jaxpr(self._closed.jaxpr, self._closed.consts, *carry, *sliced)
+        kinds = [k for k, i in zip(self._kinds, self._is_invariant, strict=True) if not i]
+        pairs = list(zip(kinds, outs, strict=True))
+        return [x for k, x in pairs if k is _CARRIED], [x for k, x in pairs if k is not _CARRIED]
+
+    def results(
+        self, invariants: Sequence[Any], carry: Sequence[Any], stacked: Sequence[Any], last: int
+    ) -> Any:
+        """Put the results of the loop together."""
+        rest_invariants, rest_carry, rest_stacked = map(iter, (invariants, carry, stacked))
+        leaves: list[Any] = []
+        for kind, is_invariant in zip(self._kinds, self._is_invariant, strict=True):
+            if is_invariant:
+                leaves.append(next(rest_invariants))
+            elif kind is _CARRIED:
+                leaves.append(next(rest_carry))
+            elif kind is broadcast:
+                leaves.append(next(rest_stacked)[last])
+            else:
+                leaf = next(rest_stacked)
+                leaves.append(leaf if kind == 0 else jnp.moveaxis(leaf, 0, kind))
+        return self._structure.unflatten(leaves)
+
+
+def _promoted(carry: Any, after: Any) -> Any:
+    """Give Python scalars in a carry the dtype that comes out of the body, as `jax.lax.scan` does."""
+    if jax.tree.structure(carry) != jax.tree.structure(after):
+        return carry
+
+    def needs(leaf: Any, form: Any) -> bool:
+        return jax.typeof(leaf).weak_type and leaf.dtype != form.dtype
+
+    if not any(jax.tree.leaves(jax.tree.map(needs, carry, after))):
+        return carry
+    return jax.tree.map(lambda x, f: x.astype(f.dtype) if needs(x, f) else x, carry, after)
+
+
+def _varying(jaxpr: Jaxpr) -> set[Any]:
+    """Give the variables of a jaxpr that depend on its arguments."""
+    varying: set[Any] = set(jaxpr.invars)
+    for eqn in jaxpr.eqns:
+        if any(not isinstance(atom, Literal) and atom in varying for atom in eqn.invars):
+            varying.update(eqn.outvars)
+    return varying

@@ -1,0 +1,174 @@
+"""The lifted transformations over Modules."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from linen_core import CollectionFilter
+from linen_transforms import lift
+from linen_transforms._over_modules import over_modules
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+Methods = Sequence[str] | Mapping[str, Mapping[str, Any]] | str | None
+
+
+def vmap(
+    target: Target,
+    variable_axes: Mapping[CollectionFilter, int | None] = {},
+    split_rngs: Mapping[CollectionFilter, bool] = {},
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    axis_size: int | None = None,
+    axis_name: Hashable | None = None,
+    spmd_axis_name: Hashable | tuple[Hashable, ...] | None = None,
+    metadata_params: Mapping[Any, Any] = {},
+    methods: Methods = None,
+) -> Target:
+    """Lift `jax.vmap`: map a module over axes of its arguments and variables.
+
+    Args:
+        target: a Module class, a method, or a function whose first argument is a Module.
+        variable_axes: from filters of collections to the axis of their variables that is mapped
+            over, or None for variables that all entries share. Other collections are not there.
+        split_rngs: from filters of random streams to whether every entry gets another key. Other
+            streams are not there.
+        in_axes: the axes of the arguments, as for `jax.vmap`, without the module.
+        out_axes: the axes of the results, as for `jax.vmap`.
+        axis_size: the number of entries, if nothing that is mapped says it.
+        axis_name: a name of the axis for collective operations.
+        spmd_axis_name: mesh axes over which the mapped axis is sharded.
+        metadata_params: what boxes are told about the axis that they gain and lose.
+        methods: which methods of a class are lifted; `__call__` if None. A dict gives some methods
+            other arguments.
+
+    Returns:
+        A class, or a function, that is called as the target is. Keyword arguments are mapped over
+        axis 0.
+
+    Raises:
+        TransformTargetError: `target` is nothing that can be lifted.
+        LiftedMethodError: `methods` names something that is no method.
+        AxisSizeError: (when called) the mapped axes do not exist or have different sizes.
+        NotAModuleError: (when called) the first argument of a function holds no bound module.
+
+    Example:
+        >>> import jax
+        >>> import linen_transforms
+        >>> from linen_core import Module, compact
+        >>> class Dense(Module):
+        ...     features: int
+        ...     @compact
+        ...     def __call__(self, x):
+        ...         init = jax.nn.initializers.lecun_normal()
+        ...         return x @ self.param("kernel", init, (x.shape[-1], self.features))
+        >>> Experts = linen_transforms.vmap(
+        ...     Dense, variable_axes={"params": 0}, split_rngs={"params": True}
+        ... )
+        >>> variables = Experts(2).init(jax.random.key(0), jax.numpy.ones((5, 3)))
+        >>> variables["params"]["kernel"].shape
+        (5, 3, 2)
+    """
+    options = {
+        "variable_axes": variable_axes,
+        "split_rngs": split_rngs,
+        "in_axes": in_axes,
+        "out_axes": out_axes,
+        "axis_size": axis_size,
+        "axis_name": axis_name,
+        "spmd_axis_name": spmd_axis_name,
+        "metadata_params": metadata_params,
+    }
+    return over_modules("vmap", target, lambda **own: partial(lift.vmap, **options | own), methods)
+
+
+def scan(
+    target: Target,
+    variable_axes: Mapping[CollectionFilter, int] = {},
+    variable_broadcast: CollectionFilter = False,
+    variable_carry: CollectionFilter = False,
+    split_rngs: Mapping[CollectionFilter, bool] = {},
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int = 1,
+    data_transform: Callable[..., Any] | None = None,
+    metadata_params: Mapping[Any, Any] = {},
+    methods: Methods = None,
+    _split_transpose: bool = False,
+    check_constancy_invariants: bool = True,
+) -> Target:
+    """Lift `jax.lax.scan`: loop a module over axes of its arguments and variables.
+
+    The body runs once, to be traced; random draws count as if it had run twice, which gives the
+    numbers of flax.linen.
+
+    Args:
+        target: a Module class, a method, or a function whose first argument is a Module; its
+            arguments are `(carry, *args)` and it returns `(carry, y)`.
+        variable_axes: from filters of collections to the axis of their variables that is looped
+            over.
+        variable_broadcast: a filter of the collections that all iterations share.
+        variable_carry: a filter of the collections that iterations hand on to the next.
+        split_rngs: from filters of random streams to whether every iteration gets another key.
+            Other streams are not there.
+        in_axes: the axes of `args` that are looped over, a pytree prefix; `linen_core.broadcast`
+            for what is the same in all iterations.
+        out_axes: the axes along which `y` is stacked, a pytree prefix; `broadcast` likewise.
+        length: the number of iterations, if nothing that is looped over says it.
+        reverse: whether the loop runs from the last entry to the first.
+        unroll: how many iterations are put into one step of the compiled loop.
+        data_transform: a function `(scopes, variable groups, key groups)` that changes what an
+            iteration gets, inside of the loop.
+        metadata_params: what boxes are told about the axis that they gain and lose.
+        methods: which methods of a class are lifted; `__call__` if None. A dict gives some methods
+            other arguments.
+        _split_transpose: as for `jax.lax.scan`.
+        check_constancy_invariants: whether a broadcast variable or result that depends on the
+            iteration is an error. If False, that of the last iteration is kept.
+
+    Returns:
+        A class, or a function, that is called as the target is, and returns `(carry, ys)`.
+
+    Raises:
+        TransformTargetError: `target` is nothing that can be lifted.
+        LiftedMethodError: `methods` names something that is no method.
+        AxisSizeError: (when called) the axes do not exist or have different sizes.
+        CarryMismatchError: (when called) the carry comes out of the body as something else.
+        LoopInvariantError: (when called) a broadcast variable or result depends on the iteration.
+        KeywordArgumentsError: (when called) there are keyword arguments.
+        NotAModuleError: (when called) the first argument of a function holds no bound module.
+
+    Example:
+        >>> import jax
+        >>> import linen_transforms
+        >>> from linen_core import Module, compact
+        >>> class Layer(Module):
+        ...     @compact
+        ...     def __call__(self, x, _):
+        ...         shape = (x.shape[-1], x.shape[-1])
+        ...         kernel = self.param("kernel", jax.nn.initializers.lecun_normal(), shape)
+        ...         return jax.nn.relu(x @ kernel), None
+        >>> Layers = linen_transforms.scan(
+        ...     Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=4
+        ... )
+        >>> variables = Layers().init(jax.random.key(0), jax.numpy.ones((2, 3)), None)
+        >>> variables["params"]["kernel"].shape
+        (4, 3, 3)
+    """
+    options = {
+        "variable_axes": variable_axes,
+        "variable_broadcast": variable_broadcast,
+        "variable_carry": variable_carry,
+        "split_rngs": split_rngs,
+        "in_axes": in_axes,
+        "out_axes": out_axes,
+        "length": length,
+        "reverse": reverse,
+        "unroll": unroll,
+        "_split_transpose": _split_transpose,
+        "data_transform": data_transform,
+        "metadata_params": metadata_params,
+        "check_constancy_invariants": check_constancy_invariants,
+    }
+    return over_modules("scan", target, lambda **own: partial(lift.scan, **options | own), methods)

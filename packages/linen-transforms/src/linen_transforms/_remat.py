@@ -1,0 +1,76 @@
+"""`checkpoint`, also called `remat`, over functions of scopes."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from linen_core import CollectionFilter
+from linen_transforms._pack import pack
+from linen_transforms.errors import UnsupportedArgumentError
+
+
+def checkpoint(
+    fn: Callable[..., Any],
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+    concrete: bool = False,
+    prevent_cse: bool = True,
+    static_argnums: int | tuple[int, ...] = (),
+    policy: Callable[..., bool] | None = None,
+) -> Callable[..., Any]:
+    """Lift `jax.checkpoint`: compute a function of scopes again where its gradient needs it.
+
+    Args:
+        fn: a function of a scope, or a pytree of scopes, and arguments.
+        variables: a filter of the collections that are there.
+        rngs: a filter of the random streams that are there.
+        concrete: not supported by JAX any more: it must be False.
+        prevent_cse: whether the compiler must not merge the two computations. Inside of a scan it
+            can be False, which is faster.
+        static_argnums: which arguments after the scopes, counted from 0, are no arrays.
+        policy: which intermediate results are kept, as for `jax.checkpoint`.
+
+    Returns:
+        A function of scopes and arguments.
+
+    Raises:
+        UnsupportedArgumentError: `concrete` is True.
+        NotAScopeError: (when called) the first argument has something else in it than scopes.
+
+    Example:
+        >>> import jax
+        >>> from linen_core import apply
+        >>> from linen_transforms import lift
+        >>> def scale(scope, x):
+        ...     return jax.numpy.sin(x * scope.get_variable("params", "w"))
+        >>> apply(lift.checkpoint(scale))({"params": {"w": 2.0}}, 0.0).item()
+        0.0
+    """
+    refuse_concrete(concrete)
+    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+
+    def inner(
+        scope_fn: Any, repack_fn: Any, variables: Any, keys: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        @functools.partial(
+            jax.checkpoint,
+            prevent_cse=prevent_cse,
+            static_argnums=tuple(n if n < 0 else n + 2 for n in numbers),
+            policy=policy,
+        )
+        def rematerialised(variables: Any, keys: Any, *args: Any, **kwargs: Any) -> Any:
+            scopes = scope_fn(variables, keys)
+            y = fn(scopes, *args, **kwargs)
+            return y, repack_fn(scopes)
+
+        return rematerialised(variables, keys, *args, **kwargs)
+
+    return pack(inner, (variables,), (variables,), (rngs,), name="remat", enable_kwargs=True)
+
+
+def refuse_concrete(concrete: bool) -> None:
+    """Refuse an argument that JAX had once."""
+    if concrete:
+        raise UnsupportedArgumentError("concrete", "JAX removed it; use static_argnums instead")

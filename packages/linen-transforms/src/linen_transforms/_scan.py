@@ -1,0 +1,133 @@
+"""`scan` over functions of scopes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from linen_core import CollectionFilter
+from linen_core import broadcast as broadcast_axis
+from linen_transforms._axes import common_size, split_keys, with_axis, without_axis
+from linen_transforms._loop import loop
+from linen_transforms._pack import Cut, with_cut
+
+
+def scan(
+    fn: Callable[..., Any],
+    variable_axes: Mapping[CollectionFilter, int] = {},
+    variable_broadcast: CollectionFilter = False,
+    variable_carry: CollectionFilter = False,
+    split_rngs: Mapping[CollectionFilter, bool] = {},
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int = 1,
+    _split_transpose: bool = False,
+    data_transform: Callable[..., Any] | None = None,
+    metadata_params: Mapping[Any, Any] = {},
+    check_constancy_invariants: bool = True,
+) -> Callable[..., Any]:
+    """Lift `jax.lax.scan`: loop a function of scopes over axes of its arguments and variables.
+
+    The function runs once, to be traced; random draws count as if it had run twice, which gives the
+    numbers of flax.linen.
+
+    Args:
+        fn: a function `(scope, carry, *args)` that returns `(carry, y)`. There may be a pytree of
+            scopes.
+        variable_axes: from filters of collections to the axis of their variables that is looped
+            over.
+        variable_broadcast: a filter of the collections that all iterations share. They may be
+            created in the body, if their values do not depend on the iteration.
+        variable_carry: a filter of the collections that iterations hand on to the next.
+        split_rngs: from filters of random streams to whether every iteration gets another key.
+            Other streams are not there.
+        in_axes: the axes of `args` that are looped over, a pytree prefix; `linen_core.broadcast`
+            for what is the same in all iterations.
+        out_axes: the axes along which `y` is stacked, a pytree prefix; `broadcast` likewise.
+        length: the number of iterations, if nothing that is looped over says it.
+        reverse: whether the loop runs from the last entry to the first.
+        unroll: how many iterations are put into one step of the compiled loop.
+        _split_transpose: as for `jax.lax.scan`.
+        data_transform: a function `(scopes, variable groups, key groups)` that changes what an
+            iteration gets, inside of the loop.
+        metadata_params: what boxes are told about the axis that they gain and lose.
+        check_constancy_invariants: whether a broadcast variable or result that depends on the
+            iteration is an error. If False, that of the last iteration is kept.
+
+    Returns:
+        A function `(scope, carry, *args)` that returns `(carry, ys)`.
+
+    Raises:
+        AxisSizeError: (when called) the axes do not exist or have different sizes.
+        CarryMismatchError: (when called) the carry comes out of the body as something else.
+        LoopInvariantError: (when called) a broadcast variable or result depends on the iteration.
+        KeywordArgumentsError: (when called) there are keyword arguments.
+        NotAScopeError: (when called) the first argument has something else in it than scopes.
+
+    Example:
+        >>> import jax
+        >>> from linen_core import init
+        >>> from linen_transforms import lift
+        >>> def layer(scope, x, _):
+        ...     shape = (x.shape[-1], x.shape[-1])
+        ...     return x @ scope.param("kernel", jax.nn.initializers.ones, shape), None
+        >>> layers = lift.scan(
+        ...     layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=4
+        ... )
+        >>> _, variables = init(layers)(jax.random.key(0), jax.numpy.ones(3), None)
+        >>> variables["params"]["kernel"].shape
+        (4, 3, 3)
+    """
+    filters, axes = tuple(variable_axes), tuple(variable_axes.values())
+    streams, are_split = tuple(split_rngs), tuple(split_rngs.values())
+    all_filters = (variable_broadcast, variable_carry, *filters)
+
+    def inner(cut: Cut, variables: Any, keys: Any, carry: Any, *args: Any) -> Any:
+        shared, carried, *stacked = variables
+        mapped = {"argument": (in_axes, args)}
+        mapped |= {
+            f"collection {f!r}": (a, v) for f, a, v in zip(filters, axes, stacked, strict=True)
+        }
+        size = common_size("scan", "length", length, mapped)
+        keys = tuple(
+            split_keys(group, size) if is_split else group
+            for group, is_split in zip(keys, are_split, strict=True)
+        )
+        stacked = tuple(
+            without_axis(group, axis, metadata_params)
+            for group, axis in zip(stacked, axes, strict=True)
+        )
+        key_axes = tuple(0 if is_split else broadcast_axis for is_split in are_split)
+
+        def body(_: Any, carry: Any, stacked: Any, keys: Any, args: Any) -> Any:
+            carried, carry = carry
+            groups = (shared, carried, *stacked)
+            rehearsal = cut.rehearse(once=variable_broadcast)
+            scopes = cut.enter(groups, keys, rehearsal)
+            if data_transform is not None:
+                groups, keys = data_transform(scopes, groups, keys)
+                scopes = cut.enter(groups, keys, rehearsal)
+            carry, y = fn(scopes, carry, *args)
+            rehearsal.end()
+            shared_out, carried_out, *stacked_out = cut.leave(scopes)
+            return shared_out, (carried_out, carry), (y, tuple(stacked_out))
+
+        run = loop(
+            body,
+            (axes, key_axes, in_axes),
+            (out_axes, axes),
+            length=size,
+            check_invariants=check_constancy_invariants,
+            options={"reverse": reverse, "unroll": unroll, "_split_transpose": _split_transpose},
+            path=cut.roots[0].debug_path,
+        )
+        shared_out, (carried, carry), (ys, stacked_out) = run(
+            None, (carried, carry), stacked, keys, args
+        )
+        stacked_out = tuple(
+            with_axis(group, axis, metadata_params)
+            for group, axis in zip(stacked_out, axes, strict=True)
+        )
+        return (carry, ys), (shared_out, carried, *stacked_out)
+
+    return with_cut(inner, all_filters, all_filters, streams, name="scan")

@@ -1,0 +1,97 @@
+"""`vmap` over functions of scopes."""
+
+import functools
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import jax
+
+from linen_core import CollectionFilter
+from linen_transforms._axes import common_size, split_keys, with_axis, without_axis
+from linen_transforms._pack import pack
+
+
+def vmap(
+    fn: Callable[..., Any],
+    variable_axes: Mapping[CollectionFilter, int | None],
+    split_rngs: Mapping[CollectionFilter, bool],
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    axis_size: int | None = None,
+    axis_name: Hashable | None = None,
+    spmd_axis_name: Hashable | tuple[Hashable, ...] | None = None,
+    metadata_params: Mapping[Any, Any] = {},
+) -> Callable[..., Any]:
+    """Lift `jax.vmap`: map a function of scopes over axes of its arguments and variables.
+
+    Args:
+        fn: a function of a scope, or a pytree of scopes, and arguments.
+        variable_axes: from filters of collections to the axis of their variables that is mapped
+            over, or None for variables that all entries share. Other collections are not there.
+        split_rngs: from filters of random streams to whether every entry gets another key. Other
+            streams are not there.
+        in_axes: the axes of the arguments, as for `jax.vmap`.
+        out_axes: the axes of the results, as for `jax.vmap`.
+        axis_size: the number of entries, if nothing that is mapped says it.
+        axis_name: a name of the axis for collective operations.
+        spmd_axis_name: mesh axes over which the mapped axis is sharded.
+        metadata_params: what boxes are told about the axis that they gain and lose.
+
+    Returns:
+        A function of scopes and arguments. Keyword arguments are mapped over axis 0.
+
+    Raises:
+        AxisSizeError: (when called) the mapped axes do not exist or have different sizes.
+        NotAScopeError: (when called) the first argument has something else in it than scopes.
+
+    Example:
+        >>> import jax
+        >>> from linen_core import init
+        >>> from linen_transforms import lift
+        >>> def dense(scope, x):
+        ...     return x @ scope.param("kernel", jax.nn.initializers.ones, (x.shape[-1], 2))
+        >>> batch = lift.vmap(dense, variable_axes={"params": 0}, split_rngs={"params": True})
+        >>> y, variables = init(batch)(jax.random.key(0), jax.numpy.ones((5, 3)))
+        >>> variables["params"]["kernel"].shape
+        (5, 3, 2)
+    """
+    filters, axes = tuple(variable_axes), tuple(variable_axes.values())
+    streams, are_split = tuple(split_rngs), tuple(split_rngs.values())
+
+    def inner(
+        scope_fn: Any, repack_fn: Any, variables: Any, keys: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        mapped = {"argument": (in_axes, args), "keyword argument": (0, kwargs)}
+        mapped |= {
+            f"collection {f!r}": (a, v) for f, a, v in zip(filters, axes, variables, strict=True)
+        }
+        size = common_size("vmap", "axis_size", axis_size, mapped)
+        keys = tuple(
+            split_keys(group, size) if is_split else group
+            for group, is_split in zip(keys, are_split, strict=True)
+        )
+        variables = tuple(
+            without_axis(group, axis, metadata_params)
+            for group, axis in zip(variables, axes, strict=True)
+        )
+
+        @functools.partial(
+            jax.vmap,
+            in_axes=(axes, tuple(0 if is_split else None for is_split in are_split), in_axes, 0),
+            out_axes=(out_axes, axes),
+            axis_size=size,
+            axis_name=axis_name,
+            spmd_axis_name=spmd_axis_name,
+        )
+        def mapped_fn(variables: Any, keys: Any, args: Any, kwargs: Any) -> Any:
+            scopes = scope_fn(variables, keys)
+            y = fn(scopes, *args, **kwargs)
+            return y, repack_fn(scopes)
+
+        y, changed = mapped_fn(variables, keys, args, kwargs)
+        return y, tuple(
+            with_axis(group, axis, metadata_params)
+            for group, axis in zip(changed, axes, strict=True)
+        )
+
+    return pack(inner, filters, filters, streams, name="vmap", enable_kwargs=True)
