@@ -40,14 +40,6 @@ LIFTS: dict[str, tuple[str, dict[str, Any]]] = {
             "split_rngs": SHARED,
         },
     ),
-    "scan_of_carried_state": (
-        "scan",
-        {
-            "variable_axes": {"params": 1, "sown": 0},
-            "variable_carry": "state",
-            "split_rngs": {"params": True, "noise": False},
-        },
-    ),
     "remat": ("remat", {}),
     "jit": ("jit", {}),
 }
@@ -59,14 +51,20 @@ def lift(nn: Any, name: str) -> Callable[..., Any]:
     return partial(getattr(nn, transformation), **options)
 
 
-def update(mdl: Any, y: Any) -> Any:
-    """Does to a module's variables what a layer may do."""
-    mdl.sow("sown", "y", y)
-    last = mdl.variable("state", "last", jnp.zeros, y.shape)
-    count = mdl.variable("state", "count", lambda: jnp.zeros((), jnp.int32))
-    if not mdl.is_initializing():
-        last.value, count.value = y + last.value, count.value + 1
-    return y + 0.1 * jax.random.normal(mdl.make_rng("noise"), y.shape)
+def memory(nn: Any) -> Any:
+    """Returns a layer that does to variables and streams what a layer may do."""
+
+    class Memory(nn.Module):
+        @nn.compact
+        def __call__(self, y):
+            self.sow("sown", "y", y)
+            last = self.variable("state", "last", jnp.zeros, y.shape)
+            count = self.variable("state", "count", lambda: jnp.zeros((), jnp.int32))
+            if not self.is_initializing():
+                last.value, count.value = y + last.value, count.value + 1
+            return y + 0.1 * jax.random.normal(self.make_rng("noise"), y.shape)
+
+    return Memory
 
 
 def compact_step(nn: Any) -> Any:
@@ -77,7 +75,7 @@ def compact_step(nn: Any) -> Any:
 
         @nn.compact
         def __call__(self, carry, x):
-            y = update(self, nn.Dense(self.features)(carry))
+            y = memory(nn)()(nn.Dense(self.features)(carry))
             return carry + jnp.tanh(y), nn.Dense(2, name="out")(y * x)
 
     return Step
@@ -89,10 +87,11 @@ def setup_step(nn: Any) -> Any:
     class Step(nn.Module):
         def setup(self):
             self.dense = nn.Dense(3)
+            self.memory = memory(nn)()
             self.out = [nn.Dense(3), nn.Dense(2)]
 
         def __call__(self, carry, x):
-            y = update(self, self.dense(carry))
+            y = self.memory(self.dense(carry))
             return carry + jnp.tanh(y), self.out[1](self.out[0](y * x))
 
         def other(self, carry, x):
@@ -120,11 +119,10 @@ def class_in_setup(nn: Any, lifted: Any) -> Any:
     class Net(nn.Module):
         def setup(self):
             self.steps = lifted(setup_step(nn))()
-            self.both = [lifted(compact_step(nn))() for _ in range(2)]
+            self.list = [lifted(compact_step(nn))()]
 
         def __call__(self, carry, xs):
-            ys = [steps(carry, xs) for steps in self.both]
-            return ys, self.steps(carry, xs), self.steps(carry, xs)
+            return self.list[0](carry, xs), self.steps(carry, xs), self.steps(carry, xs)
 
     return Net()
 
@@ -172,14 +170,15 @@ def decorated_method(nn: Any, lifted: Any) -> Any:
     class Net(nn.Module):
         def setup(self):
             self.dense = nn.Dense(3)
+            self.memory = memory(nn)()
 
         @lifted
         def step(self, carry, x):
-            y = update(self, self.dense(carry))
+            y = self.memory(self.dense(carry))
             return carry + y, y * x
 
         def __call__(self, carry, xs):
-            return self.step(carry, xs), self.step(carry, xs), self.dense(xs)
+            return self.step(carry, xs), self.step(-carry, xs)
 
     return Net()
 
@@ -191,7 +190,7 @@ def decorated_compact_method(nn: Any, lifted: Any) -> Any:
         @lifted
         @nn.compact
         def __call__(self, carry, x):
-            y = update(self, nn.Dense(3)(carry))
+            y = memory(nn)()(nn.Dense(3)(carry))
             return carry + y, nn.Dense(self.features)(y * x)
 
     return Net(2)
@@ -199,15 +198,13 @@ def decorated_compact_method(nn: Any, lifted: Any) -> Any:
 
 def function_that_makes_layers(nn: Any, lifted: Any) -> Any:
     def step(mdl, carry, x):
-        y = update(mdl, nn.Dense(3)(carry))
+        y = memory(nn)()(nn.Dense(3)(carry))
         return carry + y, nn.Dense(2, name="out")(y * x)
 
     class Net(nn.Module):
         @nn.compact
         def __call__(self, carry, xs):
-            carry = nn.Dense(3)(carry)
-            result = lifted(step)(self, carry, xs)
-            return result, nn.Dense(2)(carry)
+            return lifted(step)(self, carry, xs)
 
     return Net()
 

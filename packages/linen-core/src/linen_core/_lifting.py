@@ -6,14 +6,15 @@ trace of the transformation, with the variables and keys that the transformation
 body has changed is then put back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
+from linen_core._context import context
 from linen_core._filters import CollectionFilter
 from linen_core._rehearsal import Rehearsal
 from linen_core._rngs import Rng
 from linen_core._scope import Scope
-from linen_core._streams import Streams
+from linen_core._streams import Draws, Streams
 
 
 def collections_at(scope: Scope) -> dict[str, Mapping[str, Any]]:
@@ -70,6 +71,7 @@ def inner_scope(
     mutable: CollectionFilter,
     rehearsal: Rehearsal | None = None,
     beside: Scope | None = None,
+    is_anonymous: bool = False,
 ) -> Scope:
     """Make a root scope for the body of a transformation, at the path of another scope.
 
@@ -81,6 +83,8 @@ def inner_scope(
         rehearsal: the rehearsal that the body is, if its draws count twice.
         beside: an inner scope for another place of the same tree, if there is one: the two belong
             to one tree again.
+        is_anonymous: whether the scope says that its path is empty, as that of a root does, so that
+            what the body does cannot depend on where it does it.
 
     Returns:
         A scope that belongs to the JAX trace that runs now. Draws go on counting.
@@ -95,9 +99,9 @@ def inner_scope(
     """
     inner = Scope(
         variables,
-        name=outer.name,
+        name=None if is_anonymous else outer.name,
         mutable=mutable,
-        path=outer.path,
+        path=() if is_anonymous else outer.path,
         debug_path=outer.debug_path,
         flags=outer.flags,
     )
@@ -130,3 +134,98 @@ def rehearsal_in(scope: Scope, once: CollectionFilter = False) -> Rehearsal:
         >>> rehearsal.end()  # the next draw is the third
     """
     return Rehearsal(once, scope._tree.rehearsal)
+
+
+def is_rehearsing(scope: Scope) -> bool:
+    """Say whether draws may count twice here, so that their keys are not known until the end.
+
+    Args:
+        scope: a scope.
+
+    Returns:
+        True inside of a body that is a rehearsal.
+
+    Example:
+        >>> from linen_core import bind
+        >>> from linen_core.extend import is_rehearsing
+        >>> is_rehearsing(bind({}))
+        False
+    """
+    return scope._tree.rehearsal is not None
+
+
+def are_calls_observed() -> bool:
+    """Say whether somebody wants to see each call of a method: an interceptor, or what captures.
+
+    Returns:
+        True if a call must run as Python code, although what it computes is known.
+
+    Example:
+        >>> from linen_core.extend import are_calls_observed
+        >>> are_calls_observed()
+        False
+    """
+    return bool(context.interceptors)
+
+
+def bookkeeping(place: Any) -> Hashable:
+    """Give what was noted down at a place so far: the names in use, and the draws here and below.
+
+    Args:
+        place: a scope or a bound module.
+
+    Returns:
+        Something that compares and hashes by value, for `restore_bookkeeping`.
+
+    Example:
+        >>> import jax
+        >>> from linen_core import bind
+        >>> from linen_core.extend import bookkeeping
+        >>> scope = bind({}, jax.random.key(0))
+        >>> before = bookkeeping(scope)
+        >>> _ = scope.make_rng()
+        >>> bookkeeping(scope) == before
+        False
+    """
+    scope = place if isinstance(place, Scope) else place.scope
+    numbers = {} if scope is place else place._state.autoname_counts
+    names = sorted((name, tuple(kinds.items())) for name, kinds in scope.reservations().items())
+    return tuple(names), tuple(numbers.items()), _frozen_draws(scope._streams.draws)
+
+
+def restore_bookkeeping(place: Any, notes: Any) -> None:
+    """Note down at a place what was noted at another one at the end of the same work.
+
+    Args:
+        place: a scope or a bound module.
+        notes: what `bookkeeping` gave.
+
+    Example:
+        >>> import jax
+        >>> from linen_core import bind
+        >>> from linen_core.extend import bookkeeping, restore_bookkeeping
+        >>> one, other = bind({}, jax.random.key(0)), bind({}, jax.random.key(0))
+        >>> _ = one.make_rng()
+        >>> restore_bookkeeping(other, bookkeeping(one))
+        >>> bookkeeping(one) == bookkeeping(other)
+        True
+    """
+    names, numbers, draws = notes
+    scope = place if isinstance(place, Scope) else place.scope
+    if scope is not place:
+        place._state.autoname_counts = dict(numbers)
+    scope.restore_reservations({name: dict(kinds) for name, kinds in names})
+    _thaw_draws(scope._streams.draws, draws)
+
+
+def _frozen_draws(draws: Draws) -> Hashable:
+    below = ((name, _frozen_draws(one)) for name, one in sorted(draws.below.items()))
+    return tuple(sorted(draws.counts.items())), tuple(below)
+
+
+def _thaw_draws(draws: Draws, notes: Any) -> None:
+    counts, below = notes[0], dict(notes[1])
+    draws.counts.clear()
+    draws.counts.update(counts)
+    for name in {**below, **draws.below}:
+        _thaw_draws(draws.below.setdefault(name, Draws()), below.get(name, ((), ())))

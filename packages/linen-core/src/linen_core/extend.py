@@ -5,10 +5,19 @@ API is, but it may change with a minor version.
 """
 
 from linen_core._fingerprint import fingerprint
-from linen_core._lifting import collections_at, inner_scope, put_collections, rehearsal_in
+from linen_core._lifting import (
+    are_calls_observed,
+    bookkeeping,
+    collections_at,
+    inner_scope,
+    is_rehearsing,
+    put_collections,
+    rehearsal_in,
+    restore_bookkeeping,
+)
 from linen_core._module.containers import map_modules
 from linen_core._module.copies import arguments_of
-from linen_core._module.lifting import rebound, standing_in
+from linen_core._module.lifting import Names, names_in_use, rebound, standing_in
 from linen_core._parameter import PureInitializer
 from linen_core._rehearsal import Rehearsal
 
@@ -17,13 +26,19 @@ __all__ = [
     "PureInitializer",
     "fingerprint",
     # Lifted transformations
+    "Names",
     "Rehearsal",
+    "are_calls_observed",
     "arguments_of",
+    "bookkeeping",
     "collections_at",
     "inner_scope",
+    "is_rehearsing",
     "map_modules",
+    "names_in_use",
     "put_collections",
     "rebound",
     "rehearsal_in",
+    "restore_bookkeeping",
     "standing_in",
 ]

@@ -8,6 +8,7 @@ their places that are bound to the inner scopes. A module that is reached twice 
 too.
 """
 
+import dataclasses
 import functools
 import types
 from collections.abc import Callable, Sequence
@@ -22,17 +23,17 @@ Replace = Callable[[Any], Any]
 
 
 @jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
 class _Reference:
-    """Stands for a module in the arguments of a JAX transformation, which know nothing of modules."""
+    """Stands for a module in the arguments of a JAX transformation, which know nothing of modules.
 
-    def __init__(self, module: Any) -> None:
-        self.module = module
+    Attributes:
+        index: the number of a bound module.
+        module: a module that is not bound.
+    """
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Reference) and self.module is other.module
-
-    def __hash__(self) -> int:
-        return id(self.module)
+    index: int | None
+    module: Any = None
 
 
 class Binding:
@@ -60,34 +61,63 @@ class Binding:
 
     def first(self, value: Any) -> Any:
         """Give the first bound module that a value holds, or None."""
-        found: list[Any] = []
-        map_modules(lambda _, module: found.append(module) or module, value)
-        return next((module for module in found if module.scope is not None), None)
+        return next((module for module in modules_in(value) if module.scope is not None), None)
+
+    def index(self, module: Any) -> int | None:
+        """Give the number of a module, or None if it is not bound."""
+        return list(self._modules).index(id(module)) if id(module) in self._modules else None
+
+    def identity(self, value: Any) -> Any:
+        """Give a value with descriptions, which compare by value, in the places of its modules."""
+        return map_captured(self._describe, value)
+
+    def _describe(self, module: Any) -> Any:
+        if module.scope is None:
+            return module
+        index = self.index(module)
+        fields = {
+            name: map_captured(self._describe, field)
+            for name, field in arguments_of(module).items()
+            if name != "name"
+        }
+        return type(module), index, fields
 
     def inside(
-        self, scopes: Sequence[Scope], classes: dict[int, type] | None = None
+        self,
+        scopes: Sequence[Scope],
+        classes: dict[int, type] | None = None,
+        is_anonymous: bool = False,
     ) -> "Rebinding":
         """Start the way back: put copies of the modules into inner scopes.
 
         Args:
             scopes: the inner scopes, in the order of `scopes`.
             classes: other classes for the copies of some modules, by the ids of the modules.
+            is_anonymous: whether those copies have no name.
         """
-        found = dict(zip(self._modules, scopes, strict=True))
-        return Rebinding(found, classes or {})
+        found = list(zip(self._modules.values(), scopes, strict=True))
+        return Rebinding(found, classes or {}, is_anonymous)
 
 
 class Rebinding:
     """Copies of modules in inner scopes, each made when it is reached first."""
 
-    def __init__(self, scopes: dict[int, Scope], classes: dict[int, type]) -> None:
-        self._scopes = scopes
+    def __init__(
+        self, found: Sequence[tuple[Any, Scope]], classes: dict[int, type], is_anonymous: bool
+    ) -> None:
+        self._is_anonymous = is_anonymous
+        self._modules = [module for module, _ in found]
+        self._scopes = {id(module): scope for module, scope in found}
         self._classes = classes
         self._copies: dict[int, Any] = {}
 
     def __call__(self, value: Any) -> Any:
         """Give a value with copies in the places of its modules."""
         return map_captured(self.module, value)
+
+    def module_at(self, index: int) -> Any:
+        """Give the copy of the module of some number."""
+        return self.module(self._modules[index])
 
     def module(self, module: Any) -> Any:
         """Give the copy of a module; what is not bound stays what it is."""
@@ -96,7 +126,8 @@ class Rebinding:
             return module
         if id(module) not in self._copies:
             cls = self._classes.get(id(module))
-            self._copies[id(module)] = rebound(module, scope, self, cls)
+            name = None if cls is not None and self._is_anonymous else module.name
+            self._copies[id(module)] = rebound(module, scope, self, cls, name)
         return self._copies[id(module)]
 
 
@@ -151,18 +182,32 @@ def _map_closure(
     return functools.update_wrapper(copy, fn)
 
 
-def reference(tree: Any) -> Any:
+def reference(tree: Any, binding: Binding) -> Any:
     """Give a tree of arguments with references in the places of its modules."""
-    return map_modules(lambda _, module: _Reference(module), tree)
+
+    def refer(_: str, module: Any) -> _Reference:
+        index = binding.index(module)
+        return _Reference(index) if index is not None else _Reference(None, module)
+
+    return map_modules(refer, tree)
 
 
 def resolve(tree: Any, rebinding: Rebinding) -> Any:
     """Give a tree of arguments with copies of modules in the places of the references."""
-    return jax.tree.map(
-        lambda leaf: rebinding.module(leaf.module) if isinstance(leaf, _Reference) else leaf,
-        tree,
-        is_leaf=lambda leaf: isinstance(leaf, _Reference),
-    )
+
+    def give(leaf: Any) -> Any:
+        if not isinstance(leaf, _Reference):
+            return leaf
+        return leaf.module if leaf.index is None else rebinding.module_at(leaf.index)
+
+    return jax.tree.map(give, tree, is_leaf=lambda leaf: isinstance(leaf, _Reference))
+
+
+def modules_in(value: Any) -> list[Any]:
+    """Give the modules that a value holds."""
+    found: list[Any] = []
+    map_modules(lambda _, module: found.append(module) or module, value)
+    return found
 
 
 def is_module(value: Any) -> bool:

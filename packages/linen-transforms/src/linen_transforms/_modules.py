@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from linen_core import CollectionFilter
 from linen_transforms import lift
 from linen_transforms._over_modules import over_modules
+from linen_transforms._static import Names, Numbers
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 Methods = Sequence[str] | Mapping[str, Mapping[str, Any]] | str | None
@@ -172,3 +173,207 @@ def scan(
         "check_constancy_invariants": check_constancy_invariants,
     }
     return over_modules("scan", target, lambda **own: partial(lift.scan, **options | own), methods)
+
+
+def checkpoint(
+    target: Target,
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+    concrete: bool = False,
+    prevent_cse: bool = True,
+    static_argnums: Numbers = (),
+    policy: Callable[..., bool] | None = None,
+    methods: Methods = None,
+    static_argnames: Names = (),
+) -> Target:
+    """Lift `jax.checkpoint`: compute a module again where its gradient needs it, to save memory.
+
+    Also called `remat`.
+
+    Args:
+        target: a Module class, a method, or a function whose first argument is a Module.
+        variables: a filter of the collections that are there.
+        rngs: a filter of the random streams that are there.
+        concrete: not supported by JAX any more: it must be False.
+        prevent_cse: whether the compiler must not merge the two computations. Inside of a scan it
+            can be False, which is faster.
+        static_argnums: which arguments are no arrays. They are counted as the call is written: from
+            0, without the module.
+        policy: which intermediate results are kept, as for `jax.checkpoint`.
+        methods: which methods of a class are lifted; `__call__` if None. A dict gives some methods
+            other arguments.
+        static_argnames: names of arguments that are no arrays.
+
+    Returns:
+        A class, or a function, that is called as the target is.
+
+    Raises:
+        TransformTargetError: `target` is nothing that can be lifted.
+        LiftedMethodError: `methods` names something that is no method.
+        UnsupportedArgumentError: `concrete` is True.
+        StaticArgumentError: (when called) a static argument is an array or does not exist.
+        NotAModuleError: (when called) the first argument of a function holds no bound module.
+
+    Example:
+        >>> import jax
+        >>> import linen_transforms
+        >>> from linen_core import Module, compact
+        >>> class Block(Module):
+        ...     @compact
+        ...     def __call__(self, x, deterministic):
+        ...         init = jax.nn.initializers.lecun_normal()
+        ...         return jax.nn.relu(x @ self.param("kernel", init, (x.shape[-1], 3)))
+        >>> Light = linen_transforms.remat(Block, static_argnums=(1,))
+        >>> variables = Light().init(jax.random.key(0), jax.numpy.ones((2, 3)), True)
+        >>> variables["params"]["kernel"].shape
+        (3, 3)
+    """
+    options = {
+        "variables": variables,
+        "rngs": rngs,
+        "concrete": concrete,
+        "prevent_cse": prevent_cse,
+        "static_argnums": static_argnums,
+        "policy": policy,
+        "static_argnames": static_argnames,
+    }
+    return over_modules(
+        "checkpoint", target, lambda **own: partial(lift.checkpoint, **options | own), methods
+    )
+
+
+remat = checkpoint
+
+
+def jit(
+    target: Target,
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+    static_argnums: Numbers = (),
+    static_argnames: Names = (),
+    donate_argnums: Numbers = (),
+    device: Any = None,
+    backend: str | None = None,
+    methods: Methods = None,
+) -> Target:
+    """Lift `jax.jit`: compile a module, once for all modules that are equal.
+
+    Equal blocks of a model share one trace, wherever they are. So a method of a lifted class does
+    not know its place: `self.name` is None and `self.path` is that of a top-level module.
+
+    Args:
+        target: a Module class, a method, or a function whose first argument is a Module.
+        variables: a filter of the collections that are there.
+        rngs: a filter of the random streams that are there. Each gives one key at every call.
+        static_argnums: which arguments are no arrays but values that hash. They are counted as the
+            call is written: from 0, without the module.
+        static_argnames: the same by name.
+        donate_argnums: which arguments, counted in the same way, may be overwritten.
+        device: not supported: it must be None.
+        backend: not supported: it must be None.
+        methods: which methods of a class are lifted; `__call__` if None. A dict gives some methods
+            other arguments.
+
+    Returns:
+        A class, or a function, that is called as the target is.
+
+    Raises:
+        TransformTargetError: `target` is nothing that can be lifted.
+        LiftedMethodError: `methods` names something that is no method.
+        UnsupportedArgumentError: `device` or `backend` is given.
+        StaticArgumentError: (when called) a static argument is an array or does not exist.
+        NotAModuleError: (when called) the first argument of a function holds no bound module.
+
+    Example:
+        >>> import jax
+        >>> import linen_transforms
+        >>> from linen_core import Module, compact
+        >>> class Block(Module):
+        ...     @compact
+        ...     def __call__(self, x):
+        ...         init = jax.nn.initializers.lecun_normal()
+        ...         return jax.nn.relu(x @ self.param("kernel", init, (x.shape[-1], 3)))
+        >>> class Model(Module):
+        ...     @compact
+        ...     def __call__(self, x):
+        ...         for _ in range(4):
+        ...             x = linen_transforms.jit(Block)()(x)
+        ...         return x
+        >>> variables = Model().init(jax.random.key(0), jax.numpy.ones((2, 3)))
+        >>> sorted(variables["params"])
+        ['JitBlock_0', 'JitBlock_1', 'JitBlock_2', 'JitBlock_3']
+    """
+    options = {
+        "variables": variables,
+        "rngs": rngs,
+        "static_argnums": static_argnums,
+        "static_argnames": static_argnames,
+        "donate_argnums": donate_argnums,
+        "device": device,
+        "backend": backend,
+    }
+    return over_modules(
+        "jit",
+        target,
+        lambda **own: partial(lift.jit, **options | own),
+        methods,
+        is_anonymous=True,
+    )
+
+
+def remat_scan(
+    target: Target,
+    lengths: Sequence[int] = (),
+    policy: Callable[..., bool] | None = None,
+    variable_broadcast: CollectionFilter = False,
+    variable_carry: CollectionFilter = False,
+    variable_axes: Mapping[CollectionFilter, int] = {True: 0},
+    split_rngs: Mapping[CollectionFilter, bool] = {True: True},
+) -> Target:
+    """Loop a module, computing it again for its gradient, in nested loops that keep little memory.
+
+    With `lengths=(a, b)` the module runs a times b times and its gradient keeps the results of
+    about a plus b of these runs.
+
+    Args:
+        target: a Module class, a method, or a function whose first argument is a Module; it takes a
+            value and returns one of the same form.
+        lengths: the numbers of iterations of the loops, the outermost first.
+        policy: which intermediate results are kept, as for `jax.checkpoint`.
+        variable_broadcast: a filter of the collections that all iterations share.
+        variable_carry: a filter of the collections that iterations hand on to the next.
+        variable_axes: from filters of collections to the axis of their variables that is looped
+            over. Each loop adds one.
+        split_rngs: from filters of random streams to whether every iteration gets another key.
+
+    Returns:
+        A class, or a function, that is called as the target is.
+
+    Raises:
+        TransformTargetError: `target` is nothing that can be lifted.
+        CarryMismatchError: (when called) the value comes out of the module as something else.
+        NotAModuleError: (when called) the first argument of a function holds no bound module.
+
+    Example:
+        >>> import jax
+        >>> import linen_transforms
+        >>> from linen_core import Module, compact
+        >>> class Layer(Module):
+        ...     @compact
+        ...     def __call__(self, x):
+        ...         shape = (x.shape[-1], x.shape[-1])
+        ...         return x @ self.param("kernel", jax.nn.initializers.lecun_normal(), shape)
+        >>> Layers = linen_transforms.remat_scan(Layer, lengths=(4, 5))
+        >>> variables = Layers().init(jax.random.key(0), jax.numpy.ones(3))
+        >>> variables["params"]["kernel"].shape
+        (4, 5, 3, 3)
+    """
+    options = {
+        "lengths": lengths,
+        "policy": policy,
+        "variable_broadcast": variable_broadcast,
+        "variable_carry": variable_carry,
+        "variable_axes": variable_axes,
+        "split_rngs": split_rngs,
+    }
+    return over_modules("remat_scan", target, lambda: partial(lift.remat_scan, **options))

@@ -7,15 +7,59 @@ scopes: `functools.partial(lift.vmap, variable_axes=...)`, say.
 import functools
 import types
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
+import jax
+
 from linen_core import Module
-from linen_core.extend import standing_in
-from linen_transforms._bind import Binding, is_module, reference, resolve
+from linen_core.extend import arguments_of, names_in_use, standing_in
+from linen_transforms._bind import Binding, is_module, modules_in, reference, resolve
 from linen_transforms.errors import LiftedMethodError, NotAModuleError, TransformTargetError
 
 Transformation = Callable[[Callable[..., Any]], Callable[..., Any]]
 Target = TypeVar("Target")
+
+
+class Body:
+    """A function of scopes that calls a method or function with modules in these scopes.
+
+    Args:
+        core: does that.
+        wrapped: the method or function, whose signature it has.
+        binding: the modules.
+        parts: what determines what it does.
+        modules: the modules whose names in use it may change.
+
+    Attributes:
+        modules: these modules.
+        is_anonymous: whether the scopes should not say where they are.
+    """
+
+    is_anonymous = False
+
+    def __init__(
+        self,
+        core: Callable[..., Any],
+        wrapped: Callable[..., Any],
+        binding: Binding,
+        parts: Any,
+        modules: tuple[Any, ...] = (),
+    ) -> None:
+        self._core = core
+        self._binding = binding
+        self._parts = parts
+        self.modules = modules
+        self.__wrapped__ = wrapped
+        self.__name__ = getattr(wrapped, "__name__", type(wrapped).__name__)
+
+    def __call__(self, scopes: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._core(scopes, *args, **kwargs)
+
+    @property
+    def identity(self) -> Any:
+        """What determines what it does, without the modules' places."""
+        return self._binding.identity(self._parts)
 
 
 def over_modules(
@@ -23,6 +67,7 @@ def over_modules(
     target: Any,
     make: Callable[..., Transformation],
     methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | str | None = None,
+    is_anonymous: bool = False,
 ) -> Any:
     """Lift a class, a method or a function.
 
@@ -32,13 +77,14 @@ def over_modules(
         make: makes the transformation, from keyword arguments that differ between methods.
         methods: which methods of a class are lifted: `__call__` if None, one or several by name, or
             a dict from names to arguments of the transformation that only they get.
+        is_anonymous: whether methods of a class are called without knowing their place.
 
     Raises:
         TransformTargetError: `target` is nothing that can be lifted.
         LiftedMethodError: `methods` names something that is no method.
     """
     if isinstance(target, type) and issubclass(target, Module):
-        return _lift_class(name, target, make, methods)
+        return _lift_class(name, target, make, methods, is_anonymous)
     if isinstance(target, types.MethodType) and is_module(target.__self__):
         lifted = _lift_function(name, target.__func__, make())
         return functools.wraps(target)(functools.partial(lifted, target.__self__))
@@ -48,7 +94,11 @@ def over_modules(
 
 
 def _lift_class(
-    name: str, cls: type[Module], make: Callable[..., Transformation], methods: Any
+    name: str,
+    cls: type[Module],
+    make: Callable[..., Transformation],
+    methods: Any,
+    is_anonymous: bool,
 ) -> type[Module]:
     if methods is None:
         methods = ("__call__",)
@@ -60,12 +110,15 @@ def _lift_class(
         found = getattr(cls, method, None)
         if not callable(found):
             raise LiftedMethodError(name, cls.__name__, method)
-        body[method] = _lift_method(cls, found, make(**own))
+        body[method] = _lift_method(cls, found, make(**own), is_anonymous)
     return type(Module)(f"{name.capitalize()}{cls.__name__}", (cls,), body)
 
 
 def _lift_method(
-    cls: type[Module], method: Callable[..., Any], transformation: Transformation
+    cls: type[Module],
+    method: Callable[..., Any],
+    transformation: Transformation,
+    is_anonymous: bool,
 ) -> Callable[..., Any]:
     """Give a method that calls that of the original class, in a copy of the module."""
 
@@ -76,13 +129,16 @@ def _lift_method(
         binding = Binding(self, args, kwargs)
 
         def core(scopes: Any, *args: Any, **kwargs: Any) -> Any:
-            inside = binding.inside(scopes, {id(self): cls})
+            inside = binding.inside(scopes, {id(self): cls}, is_anonymous)
             args, kwargs = resolve((args, kwargs), inside)
             return method(inside.module(self), *args, **kwargs)
 
-        core.__name__ = method.__name__
-        args, kwargs = reference((args, kwargs))
-        return transformation(core)(binding.scopes, *args, **kwargs)
+        fields = {name: value for name, value in arguments_of(self).items() if name != "name"}
+        body = Body(core, method, binding, (cls, method, fields, modules_in((args, kwargs))))
+        body.is_anonymous = is_anonymous
+        args, kwargs = reference((args, kwargs), binding)
+        with jax.named_scope(self.name or type(self).__name__) if is_anonymous else nullcontext():
+            return transformation(body)(binding.scopes, *args, **kwargs)
 
     # Neither set up nor entered: the copy is.
     for mark in ("compact", "method_handler_wrapped"):
@@ -95,22 +151,45 @@ def _lift_function(
     name: str, fn: Callable[..., Any], transformation: Transformation
 ) -> Callable[..., Any]:
     """Give a function whose first argument is, or holds, the module that it works in."""
+    return functools.wraps(fn)(over_functions(name, (fn,), transformation))
 
-    @functools.wraps(fn)
+
+def over_functions(
+    name: str, fns: Sequence[Callable[..., Any]], transformation: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Lift functions of modules by a transformation of several functions.
+
+    Args:
+        name: what the transformation is called.
+        fns: functions whose first argument is, or holds, the module that they work in.
+        transformation: a function that makes a lifted function of scopes from as many functions of
+            scopes.
+
+    Returns:
+        A function `(mdl, *args, **kwargs)`.
+
+    Raises:
+        NotAModuleError: (when called) the first argument holds no bound module.
+    """
+
     def lifted(mdl: Any, /, *args: Any, **kwargs: Any) -> Any:
-        binding = Binding(mdl, fn, args, kwargs)
+        binding = Binding(mdl, *fns, args, kwargs)
         outer = binding.first(mdl)
         if outer is None:
             raise NotAModuleError(name, mdl)
+        names = names_in_use(outer)
 
-        def core(scopes: Any, *args: Any, **kwargs: Any) -> Any:
-            inside = binding.inside(scopes)
-            args, kwargs = resolve((args, kwargs), inside)
-            with standing_in(inside.module(outer), outer):
-                return inside(fn)(inside(mdl), *args, **kwargs)
+        def body(fn: Callable[..., Any]) -> Body:
+            def core(scopes: Any, *args: Any, **kwargs: Any) -> Any:
+                inside = binding.inside(scopes)
+                args, kwargs = resolve((args, kwargs), inside)
+                with standing_in(inside.module(outer), outer, names):
+                    return inside(fn)(inside(mdl), *args, **kwargs)
 
-        core.__name__ = getattr(fn, "__name__", name)
-        args, kwargs = reference((args, kwargs))
-        return transformation(core)(binding.scopes, *args, **kwargs)
+            parts = (fn, mdl, outer.path, modules_in((args, kwargs)))
+            return Body(core, fn, binding, parts, (outer,))
+
+        referring, others = reference((args, kwargs), binding)
+        return transformation(*map(body, fns))(binding.scopes, *referring, **others)
 
     return lifted

@@ -46,6 +46,10 @@ class Cut:
         scopes: a pytree of scopes.
         out_filters: filters of the collections that the body may change.
 
+    Attributes:
+        roots: the outermost scopes.
+        places: for each scope, the number of its root and the path from there.
+
     Raises:
         NotAScopeError: there is something else in `scopes`.
     """
@@ -56,7 +60,7 @@ class Cut:
             if not isinstance(leaf, Scope):
                 raise NotAScopeError(leaf)
         self.roots = _outermost(leaves)
-        self._places = [_place(leaf, self.roots) for leaf in leaves]
+        self.places = [_place(leaf, self.roots) for leaf in leaves]
         self._out_filters = out_filters
         self._changeable = functools.reduce(union_filters, out_filters, False)
 
@@ -78,6 +82,7 @@ class Cut:
         keys: Groups,
         rehearsal: Rehearsal | None = None,
         mutable: CollectionFilter = True,
+        is_anonymous: bool = False,
     ) -> Any:
         """Make inner scopes.
 
@@ -86,6 +91,7 @@ class Cut:
             keys: the keys in groups.
             rehearsal: the rehearsal that the body is, if any.
             mutable: a filter of the collections that the body may change, of those that it may.
+            is_anonymous: whether the scopes do not say where they are.
 
         Returns:
             A pytree of scopes, like that which was cut.
@@ -103,15 +109,16 @@ class Cut:
                     intersect_filters(changeable, mutable),
                     rehearsal,
                     beside,
+                    is_anonymous,
                 )
             )
-        leaves = [functools.reduce(_descend, path, inner[i]) for i, path in self._places]
+        leaves = [functools.reduce(_descend, path, inner[i]) for i, path in self.places]
         return self._structure.unflatten(leaves)
 
     def leave(self, scopes: Any) -> Groups:
         """Take what the body may have changed out of its scopes, which end."""
         found: dict[int, Scope] = {}
-        for (i, _), scope in zip(self._places, jax.tree.leaves(scopes), strict=True):
+        for (i, _), scope in zip(self.places, jax.tree.leaves(scopes), strict=True):
             found[i] = scope.root
         groups = _by_filter(
             [found[i].mutable_variables() for i in range(len(self.roots))], self._out_filters

@@ -8,6 +8,7 @@ import jax
 
 from linen_core import CollectionFilter
 from linen_transforms._pack import pack
+from linen_transforms._static import Names, Numbers, StaticArguments
 from linen_transforms.errors import UnsupportedArgumentError
 
 
@@ -17,8 +18,9 @@ def checkpoint(
     rngs: CollectionFilter = True,
     concrete: bool = False,
     prevent_cse: bool = True,
-    static_argnums: int | tuple[int, ...] = (),
+    static_argnums: Numbers = (),
     policy: Callable[..., bool] | None = None,
+    static_argnames: Names = (),
 ) -> Callable[..., Any]:
     """Lift `jax.checkpoint`: compute a function of scopes again where its gradient needs it.
 
@@ -31,12 +33,14 @@ def checkpoint(
             can be False, which is faster.
         static_argnums: which arguments after the scopes, counted from 0, are no arrays.
         policy: which intermediate results are kept, as for `jax.checkpoint`.
+        static_argnames: names of arguments that are no arrays.
 
     Returns:
         A function of scopes and arguments.
 
     Raises:
         UnsupportedArgumentError: `concrete` is True.
+        StaticArgumentError: (when called) a static argument is an array or does not exist.
         NotAScopeError: (when called) the first argument has something else in it than scopes.
 
     Example:
@@ -49,23 +53,20 @@ def checkpoint(
         0.0
     """
     refuse_concrete(concrete)
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    static = StaticArguments("remat", fn, static_argnums, static_argnames)
 
     def inner(
         scope_fn: Any, repack_fn: Any, variables: Any, keys: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        @functools.partial(
-            jax.checkpoint,
-            prevent_cse=prevent_cse,
-            static_argnums=tuple(n if n < 0 else n + 2 for n in numbers),
-            policy=policy,
-        )
-        def rematerialised(variables: Any, keys: Any, *args: Any, **kwargs: Any) -> Any:
-            scopes = scope_fn(variables, keys)
-            y = fn(scopes, *args, **kwargs)
-            return y, repack_fn(scopes)
+        rest, others, taken = static.split(args, kwargs)
 
-        return rematerialised(variables, keys, *args, **kwargs)
+        @functools.partial(jax.checkpoint, prevent_cse=prevent_cse, policy=policy)
+        def rematerialised(variables: Any, keys: Any, args: Any, kwargs: Any) -> Any:
+            scopes = scope_fn(variables, keys)
+            args, kwargs = taken.joined(args, kwargs)
+            return fn(scopes, *args, **kwargs), repack_fn(scopes)
+
+        return rematerialised(variables, keys, rest, others)
 
     return pack(inner, (variables,), (variables,), (rngs,), name="remat", enable_kwargs=True)
 

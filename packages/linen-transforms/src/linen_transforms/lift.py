@@ -5,11 +5,13 @@ and gives a function of the same form. The transformations of `linen_transforms`
 these; they take Modules in the place of scopes.
 """
 
+from linen_transforms._jit import jit
 from linen_transforms._pack import pack
 from linen_transforms._remat import checkpoint
+from linen_transforms._remat_scan import remat_scan
 from linen_transforms._scan import scan
 from linen_transforms._vmap import vmap
 
 remat = checkpoint
 
-__all__ = ["checkpoint", "pack", "remat", "scan", "vmap"]
+__all__ = ["checkpoint", "jit", "pack", "remat", "remat_scan", "scan", "vmap"]

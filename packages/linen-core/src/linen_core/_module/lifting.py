@@ -8,7 +8,7 @@ which names are used, from it and back to it.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from linen_core._context import context
 from linen_core._module.copies import arguments_of
@@ -20,7 +20,11 @@ M = TypeVar("M", bound=ModuleBase)
 
 
 def rebound(
-    module: Any, scope: Scope, replace: Callable[[Any], Any], cls: type | None = None
+    module: Any,
+    scope: Scope,
+    replace: Callable[[Any], Any],
+    cls: type | None = None,
+    name: str | None = None,
 ) -> Any:
     """Copy a bound module into another scope.
 
@@ -30,6 +34,7 @@ def rebound(
         replace: gives the value of a field of the copy from that of the module. Modules in it that
             are bound to the tree of `scope` keep their place; others are adopted.
         cls: the class of the copy, if it is another one with the same fields.
+        name: the name of the copy.
 
     Returns:
         A bound module, not yet set up.
@@ -44,16 +49,48 @@ def rebound(
         ('inner',)
     """
     fields = {name: replace(value) for name, value in arguments_of(module).items()}
-    return (cls or type(module))(**fields | {"name": module.name, "parent": scope})
+    return (cls or type(module))(**fields | {"name": name, "parent": scope})
+
+
+class Names(NamedTuple):
+    """The names that are in use in a module.
+
+    Attributes:
+        reserved: what each name is reserved for, by collection (None: a submodule).
+        numbers: how many submodules of each class were named automatically.
+    """
+
+    reserved: dict[str, dict[str | None, str]]
+    numbers: dict[str, int]
+
+
+def names_in_use(module: Any) -> Names:
+    """Note the names that are in use in a bound module, for `standing_in`.
+
+    Args:
+        module: a bound module.
+
+    Returns:
+        The names.
+
+    Example:
+        >>> from linen_core import Module
+        >>> from linen_core.extend import names_in_use
+        >>> names_in_use(Module().bind({}))
+        Names(reserved={}, numbers={})
+    """
+    return Names(module.scope.reservations(), dict(module._state.autoname_counts))
 
 
 @contextlib.contextmanager
-def standing_in(inner: Any, outer: Any) -> Iterator[None]:
+def standing_in(inner: Any, outer: Any, names: Names | None = None) -> Iterator[None]:
     """Let a module construct submodules in a `with` block as another one would now.
 
     Args:
         inner: a copy of `outer` in an inner scope.
         outer: the module whose method runs.
+        names: the names in use at the beginning, if the block is one of several runs of a body
+            that all begin with the same ones; by default those that are in use now.
 
     Example:
         >>> from linen_core import Module, bind, compact
@@ -69,11 +106,12 @@ def standing_in(inner: Any, outer: Any) -> Iterator[None]:
         'Outer_2'
     """
     state, outer_state = inner._state, outer._state
+    before = names_in_use(outer) if names is None else names
     with ready(inner):
-        names, counts = inner.scope.reservations(), state.autoname_counts
+        own = names_in_use(inner)
         if outer_state.may_create:
-            inner.scope.restore_reservations(_merged(names, outer.scope.reservations()))
-            state.autoname_counts = dict(outer_state.autoname_counts)
+            inner.scope.restore_reservations(_merged(own.reserved, before.reserved))
+            state.autoname_counts = dict(before.numbers)
             state.compact_depth += 1
         context.modules.append(inner)
         try:
@@ -84,9 +122,11 @@ def standing_in(inner: Any, outer: Any) -> Iterator[None]:
                 state.compact_depth -= 1
                 used = _merged(outer.scope.reservations(), inner.scope.reservations())
                 outer.scope.restore_reservations(used)
-                outer_state.autoname_counts = dict(state.autoname_counts)
-                inner.scope.restore_reservations(names)
-                state.autoname_counts = counts
+                numbers = outer_state.autoname_counts
+                for name, number in state.autoname_counts.items():
+                    numbers[name] = max(number, numbers.get(name, 0))
+                inner.scope.restore_reservations(own.reserved)
+                state.autoname_counts = own.numbers
 
 
 def _merged(
