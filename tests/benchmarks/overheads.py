@@ -35,7 +35,7 @@ def constructions(nn: Any) -> dict[str, tuple[Callable[[], Any], int]]:
         use_bias: bool = True
 
     class Compact(nn.Module):
-        make: Callable[[], Any]
+        make: Any
 
         @nn.compact
         def __call__(self):
@@ -51,12 +51,12 @@ def constructions(nn: Any) -> dict[str, tuple[Callable[[], Any], int]]:
 
     return {
         "construct and attach a submodule, compact": (
-            partial(Compact(partial(Leaf, 3)).apply, {}),
+            partial(Compact(lambda: Leaf(3)).apply, {}),
             SUBMODULES,
         ),
         "construct and attach a submodule, setup": (partial(Setup().apply, {}), SUBMODULES),
         "construct and attach nn.Dense": (
-            partial(Compact(partial(nn.Dense, 3)).apply, {}),
+            partial(Compact(lambda: nn.Dense(3)).apply, {}),
             SUBMODULES,
         ),
     }

@@ -88,22 +88,27 @@ def test_any_shape_and_key(shape: list[int], seed: int) -> None:
     assert_same_bits(parameters(tuple(shape)), jax.random.key(seed))
 
 
+@pytest.mark.parametrize("last", range(2, 12))
+def test_short_last_axes(last: int) -> None:
+    assert_same_bits(parameters((40, last), (3, 3, 8, last)))
+
+
 def test_one_program_for_all_shapes(sizes: list[tuple[Any, int]]) -> None:
-    lazy_init(parameters((3, 4), (5,), (6, 7, 8)))(KEY)
+    lazy_init(parameters((3, 40), (5,), (6, 7, 8)))(KEY)
     assert len(sizes) == 3
     assert len(set(sizes)) == 1
 
 
 def test_sizes(sizes: list[tuple[Any, int]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(initial_values, "_SIZES", (8, 100))
-    fn = parameters((2, 4), (3, 3), (10, 10), (11, 10))
+    fn = parameters((8,), (9,), (10, 10), (11, 10))
     variables = lazy_init(fn)(KEY)
     assert [size for _, size in sizes] == [8, 100, 100, 110]
     chex.assert_trees_all_equal(variables, init(fn)(KEY)[1])
 
 
 def test_raw_keys(sizes: list[tuple[Any, int]]) -> None:
-    assert_same_bits(parameters((3, 4)), jax.random.PRNGKey(1))
+    assert_same_bits(parameters((3, 40)), jax.random.PRNGKey(1))
     assert len(sizes) == 1
 
 

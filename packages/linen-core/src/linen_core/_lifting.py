@@ -10,10 +10,11 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from linen_core._context import context
-from linen_core._filters import CollectionFilter
+from linen_core._filters import CollectionFilter, union_filters
 from linen_core._rehearsal import Rehearsal
 from linen_core._rngs import Rng
 from linen_core._scope import Scope
+from linen_core._sown import Sown, sow_again, sown_below
 from linen_core._streams import Draws, Streams
 
 
@@ -40,12 +41,50 @@ def collections_at(scope: Scope) -> dict[str, Mapping[str, Any]]:
     return {col: tree for col, tree in found.items() if tree}
 
 
-def put_collections(scope: Scope, collections: Mapping[str, Mapping[str, Any]]) -> None:
+def changed_collections(scope: Scope) -> dict[str, Any]:
+    """Give what a body has made of the variables at a place and below, by collection.
+
+    Args:
+        scope: the place, in an inner tree.
+
+    Returns:
+        A dict from mutable collections to nested dicts, and from collections that the body could
+        only sow into to a pytree of what it has sown; for `put_collections`.
+
+    Example:
+        >>> from linen_core import bind
+        >>> from linen_core.extend import changed_collections
+        >>> changed_collections(bind({"state": {"count": 1}, "params": {}}, mutable="state"))
+        {'state': {'count': 1}}
+    """
+    return {**scope.mutable_variables(), **sown_below(scope)}
+
+
+def sowable(scope: Scope) -> CollectionFilter:
+    """Give a filter of the collections that can be sown into, at the places of a tree.
+
+    Args:
+        scope: a scope of the tree.
+
+    Returns:
+        A filter: of the mutable collections, and inside of a lifted transformation, of more.
+
+    Example:
+        >>> from linen_core import bind
+        >>> from linen_core.extend import sowable
+        >>> sowable(bind({}, mutable=["state"]))
+        {'state'}
+    """
+    return union_filters(scope.mutable, scope._tree.sowable)
+
+
+def put_collections(scope: Scope, collections: Mapping[str, Any]) -> None:
     """Replace the variables at a place, by collection.
 
     Args:
         scope: the place.
-        collections: a dict from mutable collections to nested dicts.
+        collections: a dict from mutable collections to nested dicts, or what
+            `changed_collections` gave.
 
     Raises:
         ModifyScopeVariableError: a collection is immutable.
@@ -60,6 +99,9 @@ def put_collections(scope: Scope, collections: Mapping[str, Mapping[str, Any]]) 
         {'state': {'dense': {'count': 1}}}
     """
     for col, tree in collections.items():
+        if isinstance(tree, Sown):
+            sow_again(scope, col, tree)
+            continue
         for name, value in tree.items():
             scope.put_variable(col, name, value)
 
@@ -72,6 +114,7 @@ def inner_scope(
     rehearsal: Rehearsal | None = None,
     beside: Scope | None = None,
     is_anonymous: bool = False,
+    sowable: CollectionFilter = False,
 ) -> Scope:
     """Make a root scope for the body of a transformation, at the path of another scope.
 
@@ -85,6 +128,7 @@ def inner_scope(
             to one tree again.
         is_anonymous: whether the scope says that its path is empty, as that of a root does, so that
             what the body does cannot depend on where it does it.
+        sowable: a filter of further collections, in which the body can do nothing but sow.
 
     Returns:
         A scope that belongs to the JAX trace that runs now. Draws go on counting.
@@ -111,6 +155,7 @@ def inner_scope(
         inner._tree = beside._tree
     else:
         inner._tree.rehearsal = rehearsal or outer._tree.rehearsal
+        inner._tree.sowable = sowable
     return inner
 
 

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from linen_core._filters import CollectionFilter, in_filter
 from linen_core._rehearsal import Rehearsal
+from linen_core._sown import Sowing
 from linen_core._trace import current_trace
 from linen_core.errors import InvalidScopeError, JaxTransformError
 
@@ -22,6 +23,8 @@ class Tree:
         is_valid: False from the moment that its `init` or `apply` has ended.
         rehearsal: what counts the draws, in a body whose draws count twice.
         constants: values of parameters that were made in this tree's trace and depend on no key.
+        sowable: a filter of further collections, in which nothing can be done but to sow.
+        sown: what was sown into these, by collection.
     """
 
     __slots__ = (
@@ -34,6 +37,8 @@ class Tree:
         "is_valid",
         "mutable",
         "rehearsal",
+        "sowable",
+        "sown",
     )
 
     def __init__(self, mutable: CollectionFilter, flags: Mapping[str, Any]) -> None:
@@ -42,6 +47,8 @@ class Tree:
         self.is_valid = True
         self.constants: dict[Any, Any] = {}
         self.rehearsal: Rehearsal | None = None
+        self.sowable: CollectionFilter = False
+        self.sown: dict[str, list[tuple[Sowing, Any]]] = {}
         self._adopted: WeakValueDictionary[int, Any] | None = None
         self._is_mutable: dict[str, bool] = {}
         self._trace = current_trace()

@@ -8,12 +8,14 @@ from linen_core._fingerprint import fingerprint
 from linen_core._lifting import (
     are_calls_observed,
     bookkeeping,
+    changed_collections,
     collections_at,
     inner_scope,
     is_rehearsing,
     put_collections,
     rehearsal_in,
     restore_bookkeeping,
+    sowable,
 )
 from linen_core._module.containers import map_modules
 from linen_core._module.copies import arguments_of
@@ -31,7 +33,9 @@ __all__ = [
     "are_calls_observed",
     "arguments_of",
     "bookkeeping",
+    "changed_collections",
     "collections_at",
+    "current_module",
     "inner_scope",
     "is_rehearsing",
     "map_modules",
@@ -40,5 +44,6 @@ __all__ = [
     "rebound",
     "rehearsal_in",
     "restore_bookkeeping",
+    "sowable",
     "standing_in",
 ]

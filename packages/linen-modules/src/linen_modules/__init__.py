@@ -76,6 +76,26 @@ from linen_modules.linear import Dense
 from linen_modules.norm import BatchNorm, LayerNorm
 from linen_modules.pooling import avg_pool, max_pool, min_pool, pool
 from linen_modules.stochastic import Dropout
+from linen_transforms import (
+    add_metadata_axis,
+    checkpoint,
+    cond,
+    custom_vjp,
+    fold_rngs,
+    grad,
+    jit,
+    jvp,
+    map_variables,
+    named_call,
+    remat,
+    remat_scan,
+    scan,
+    switch,
+    value_and_grad,
+    vjp,
+    vmap,
+    while_loop,
+)
 
 __version__ = _version("linen-modules")
 
@@ -119,6 +139,25 @@ __all__ = [
     "with_logical_constraint",
     "with_logical_partitioning",
     "with_partitioning",
+    # lifted transformations
+    "add_metadata_axis",
+    "checkpoint",
+    "cond",
+    "custom_vjp",
+    "fold_rngs",
+    "grad",
+    "jit",
+    "jvp",
+    "map_variables",
+    "named_call",
+    "remat",
+    "remat_scan",
+    "scan",
+    "switch",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+    "while_loop",
     # layers
     "BatchNorm",
     "Conv",

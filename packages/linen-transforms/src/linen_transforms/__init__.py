@@ -4,18 +4,34 @@ from importlib.metadata import version as _version
 
 from linen_transforms import axes_scan, errors, lift
 from linen_transforms._modules import checkpoint, jit, remat, remat_scan, scan, vmap
+from linen_transforms._modules_control_flow import cond, switch, while_loop
+from linen_transforms._modules_gradients import custom_vjp, grad, jvp, value_and_grad, vjp
+from linen_transforms._modules_variables import add_metadata_axis, fold_rngs, map_variables
+from linen_transforms._named_call import named_call
 
 __version__ = _version("linen-transforms")
 
 __all__ = [
     "__version__",
+    "add_metadata_axis",
     "axes_scan",
     "checkpoint",
+    "cond",
+    "custom_vjp",
     "errors",
+    "fold_rngs",
+    "grad",
     "jit",
+    "jvp",
     "lift",
+    "map_variables",
+    "named_call",
     "remat",
     "remat_scan",
     "scan",
+    "switch",
+    "value_and_grad",
+    "vjp",
     "vmap",
+    "while_loop",
 ]

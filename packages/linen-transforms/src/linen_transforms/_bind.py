@@ -179,7 +179,8 @@ def _map_closure(
         return fn
     copy = types.FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, tuple(new))
     copy.__kwdefaults__ = fn.__kwdefaults__
-    return functools.update_wrapper(copy, fn)
+    functools.update_wrapper(copy, fn)
+    return copy
 
 
 def reference(tree: Any, binding: Binding) -> Any:

@@ -5,8 +5,7 @@ see **places** instead: a pytree with one leaf for each scope they know, such as
 list of them. The variables of a scope that lies below another one come with that one.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 
@@ -14,7 +13,7 @@ from linen_core import Scope
 from linen_transforms._pack import Cut
 
 # For each outermost scope: its collections.
-Group = tuple[Mapping[str, Any], ...]
+Group: TypeAlias = tuple[dict[str, Any], ...]
 
 
 class ByPlace:
@@ -32,9 +31,9 @@ class ByPlace:
             for root in cut.roots
         ]
 
-    def join(self, group: Sequence[Mapping[str, Any]]) -> Any:
+    def join(self, group: Group) -> Any:
         """Give the variables of a group by place."""
-        found: list[Mapping[str, Any]] = [{} for _ in range(self._structure.num_leaves)]
+        found: list[dict[str, Any]] = [{} for _ in range(self._structure.num_leaves)]
         for index, collections in zip(self._indices, group, strict=True):
             found[index] = collections
         return self._structure.unflatten(found)

@@ -20,7 +20,23 @@ def check_carry(name: str, path: Sequence[str], before: Any, after: Any) -> None
     Raises:
         CarryMismatchError: its structure, a shape or a dtype differs.
     """
-    rows = [_by_path(tree) for tree in (before, after)]
+    differing = differing_forms(before, after, "carry")
+    if differing:
+        raise CarryMismatchError(name, path, differing)
+
+
+def differing_forms(before: Any, after: Any, what: str) -> dict[str, tuple[str, str]]:
+    """Compare the forms of two trees.
+
+    Args:
+        before: a pytree of what has a shape and a dtype.
+        after: another one.
+        what: what the trees are called.
+
+    Returns:
+        A dict from paths to the two forms there, where they differ.
+    """
+    rows = [_by_path(tree, what) for tree in (before, after)]
     differing = {
         where: (rows[0].get(where, "nothing"), rows[1].get(where, "nothing"))
         for where in {**rows[0], **rows[1]}
@@ -28,14 +44,13 @@ def check_carry(name: str, path: Sequence[str], before: Any, after: Any) -> None
     }
     structures = [jax.tree.structure(tree) for tree in (before, after)]
     if not differing and structures[0] != structures[1]:
-        differing = {"structure": (str(structures[0]), str(structures[1]))}
-    if differing:
-        raise CarryMismatchError(name, path, differing)
+        return {"structure": (str(structures[0]), str(structures[1]))}
+    return differing
 
 
-def _by_path(tree: Any) -> dict[str, str]:
+def _by_path(tree: Any, what: str) -> dict[str, str]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {"carry" + jax.tree_util.keystr(path): _form(leaf) for path, leaf in leaves}
+    return {what + jax.tree_util.keystr(path): _form(leaf) for path, leaf in leaves}
 
 
 def _form(leaf: Any) -> str:

@@ -24,6 +24,7 @@ from linen_core.extend import (
     fingerprint,
     is_rehearsing,
     restore_bookkeeping,
+    sowable,
 )
 from linen_transforms._pack import Cut, Groups, with_cut
 from linen_transforms._static import Names, Numbers, StaticArguments
@@ -201,6 +202,7 @@ def _key(fn: Any, cut: Cut, places: Sequence[Any], static: Hashable) -> Hashable
             fingerprint(static, _atom),
             fingerprint(cut.places, _atom),
             tuple(_hashable(root.mutable) for root in cut.roots),
+            tuple(_hashable(sowable(root)) for root in cut.roots),
             tuple(fingerprint(dict(root.flags), _atom) for root in cut.roots),
             tuple(map(bookkeeping, places)),
             tuple(sorted(vars(config).items())),

@@ -70,7 +70,11 @@ class _Slices:
 
     def forms(self) -> list[jax.ShapeDtypeStruct]:
         """Give the forms of one slice of each."""
-        return [jax.eval_shape(lambda x: x[0], jnp.asarray(leaf)) for leaf in self.stacked]
+        avals = [jax.typeof(leaf) for leaf in self.stacked]
+        return [
+            jax.ShapeDtypeStruct(aval.shape[1:], aval.dtype, weak_type=aval.weak_type)
+            for aval in avals
+        ]
 
     def joined(self, sliced: Sequence[Any]) -> Any:
         """Give the arguments of one iteration."""

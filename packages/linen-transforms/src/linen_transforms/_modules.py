@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from linen_core import CollectionFilter
 from linen_transforms import lift
+from linen_transforms._in_out import Axis
 from linen_transforms._over_modules import over_modules
 from linen_transforms._static import Names, Numbers
 
@@ -15,7 +16,7 @@ Methods = Sequence[str] | Mapping[str, Mapping[str, Any]] | str | None
 
 def vmap(
     target: Target,
-    variable_axes: Mapping[CollectionFilter, int | None] = {},
+    variable_axes: Mapping[CollectionFilter, Axis] = {},
     split_rngs: Mapping[CollectionFilter, bool] = {},
     in_axes: Any = 0,
     out_axes: Any = 0,
@@ -30,7 +31,9 @@ def vmap(
     Args:
         target: a Module class, a method, or a function whose first argument is a Module.
         variable_axes: from filters of collections to the axis of their variables that is mapped
-            over, or None for variables that all entries share. Other collections are not there.
+            over, or None for variables that all entries share. `partitioning.ScanIn` around an axis
+            is for variables that do not change, and `ScanOut` for those that the body does not read.
+            Other collections are not there; what is sown into them is stacked along axis 0.
         split_rngs: from filters of random streams to whether every entry gets another key. Other
             streams are not there.
         in_axes: the axes of the arguments, as for `jax.vmap`, without the module.
@@ -84,7 +87,7 @@ def vmap(
 
 def scan(
     target: Target,
-    variable_axes: Mapping[CollectionFilter, int] = {},
+    variable_axes: Mapping[CollectionFilter, Axis] = {},
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
     split_rngs: Mapping[CollectionFilter, bool] = {},
@@ -108,7 +111,9 @@ def scan(
         target: a Module class, a method, or a function whose first argument is a Module; its
             arguments are `(carry, *args)` and it returns `(carry, y)`.
         variable_axes: from filters of collections to the axis of their variables that is looped
-            over.
+            over. `partitioning.ScanIn` around an axis is for variables that do not change, and
+            `ScanOut` for those that the body does not read. What is sown into collections that
+            nothing here matches is stacked along axis 0.
         variable_broadcast: a filter of the collections that all iterations share.
         variable_carry: a filter of the collections that iterations hand on to the next.
         split_rngs: from filters of random streams to whether every iteration gets another key.

@@ -111,7 +111,7 @@ def _lift_class(
         if not callable(found):
             raise LiftedMethodError(name, cls.__name__, method)
         body[method] = _lift_method(cls, found, make(**own), is_anonymous)
-    return type(Module)(f"{name.capitalize()}{cls.__name__}", (cls,), body)
+    return type(f"{name.capitalize()}{cls.__name__}", (cls,), body)
 
 
 def _lift_method(

@@ -11,10 +11,14 @@ three steps:
    scopes, in groups again, and what the transformation makes of them is put back at the places.
 
 What lies between is up to each transformation: it maps, carries, splits or drops whole groups.
+
+A collection that no filter names is not there for the body. It can sow into it all the same, if the
+transformation says so: what is sown there leaves as a group of its own.
 """
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -28,10 +32,12 @@ from linen_core import (
 )
 from linen_core.extend import (
     Rehearsal,
+    changed_collections,
     collections_at,
     inner_scope,
     put_collections,
     rehearsal_in,
+    sowable,
 )
 from linen_transforms.errors import KeywordArgumentsError, NotAScopeError
 
@@ -45,6 +51,9 @@ class Cut:
     Args:
         scopes: a pytree of scopes.
         out_filters: filters of the collections that the body may change.
+        sown: a filter of the collections that the body may sow into, if the scopes themselves may no
+            more than that or if no other filter matches. What is sown where no other filter matches
+            is one more group, the last, of what leaves. None stands for those of the filters.
 
     Attributes:
         roots: the outermost scopes.
@@ -54,15 +63,24 @@ class Cut:
         NotAScopeError: there is something else in `scopes`.
     """
 
-    def __init__(self, scopes: Any, out_filters: Sequence[CollectionFilter]) -> None:
+    def __init__(
+        self,
+        scopes: Any,
+        out_filters: Sequence[CollectionFilter],
+        sown: CollectionFilter | None = None,
+    ) -> None:
         leaves, self._structure = jax.tree.flatten(scopes)
         for leaf in leaves:
             if not isinstance(leaf, Scope):
                 raise NotAScopeError(leaf)
         self.roots = _outermost(leaves)
         self.places = [_place(leaf, self.roots) for leaf in leaves]
-        self._out_filters = out_filters
-        self._changeable = functools.reduce(union_filters, out_filters, False)
+        self._out_filters = out_filters if sown is None else (*out_filters, sown)
+        changeable: CollectionFilter = False
+        for out_filter in out_filters:
+            changeable = union_filters(changeable, out_filter)
+        self._changeable = changeable
+        self._sown = self._changeable if sown is None else sown
 
     def variables(self, filters: Sequence[CollectionFilter]) -> Groups:
         """Take the variables out."""
@@ -81,7 +99,7 @@ class Cut:
         variables: Groups,
         keys: Groups,
         rehearsal: Rehearsal | None = None,
-        mutable: CollectionFilter = True,
+        mutable: CollectionFilter | Callable[[CollectionFilter], CollectionFilter] = True,
         is_anonymous: bool = False,
     ) -> Any:
         """Make inner scopes.
@@ -90,30 +108,37 @@ class Cut:
             variables: the variables in groups, as the body sees them.
             keys: the keys in groups.
             rehearsal: the rehearsal that the body is, if any.
-            mutable: a filter of the collections that the body may change, of those that it may.
+            mutable: a filter of the collections that the body may change, of those that it may; or
+                a function that gives the one from the other.
             is_anonymous: whether the scopes do not say where they are.
 
         Returns:
             A pytree of scopes, like that which was cut.
         """
+        allowed = mutable if callable(mutable) else partial(intersect_filters, mutable)
         inner: list[Scope] = []
         for i, root in enumerate(self.roots):
             same = (j for j in range(i) if root.is_same_tree(self.roots[j]))
             beside = next((inner[j] for j in same), None)
-            changeable = intersect_filters(root.mutable, self._changeable)
             inner.append(
                 inner_scope(
                     root,
                     _joined(variables, i),
                     _joined(keys, i),
-                    intersect_filters(changeable, mutable),
+                    allowed(intersect_filters(root.mutable, self._changeable)),
                     rehearsal,
                     beside,
                     is_anonymous,
+                    allowed(self._sowable(root)),
                 )
             )
         leaves = [functools.reduce(_descend, path, inner[i]) for i, path in self.places]
         return self._structure.unflatten(leaves)
+
+    def _sowable(self, root: Scope) -> CollectionFilter:
+        # What `init` creates is what the filters say.
+        is_initializing = root.get_flag("initializing", False)
+        return False if is_initializing else intersect_filters(sowable(root), self._sown)
 
     def leave(self, scopes: Any) -> Groups:
         """Take what the body may have changed out of its scopes, which end."""
@@ -121,7 +146,7 @@ class Cut:
         for (i, _), scope in zip(self.places, jax.tree.leaves(scopes), strict=True):
             found[i] = scope.root
         groups = _by_filter(
-            [found[i].mutable_variables() for i in range(len(self.roots))], self._out_filters
+            [changed_collections(found[i]) for i in range(len(self.roots))], self._out_filters
         )
         for scope in found.values():
             scope.invalidate()
@@ -214,14 +239,19 @@ def with_cut(
     rng_filters: Sequence[CollectionFilter],
     name: str,
     enable_kwargs: bool = False,
+    sown: CollectionFilter | None = None,
 ) -> Callable[..., Any]:
-    """Do what `pack` does, for a function that gets the `Cut` in place of two of its methods."""
+    """Do what `pack` does, for a function that gets the `Cut` in place of two of its methods.
+
+    Args:
+        sown: a filter for `Cut`.
+    """
 
     @functools.wraps(fn)
     def wrapper(scopes: Any, /, *args: Any, **kwargs: Any) -> Any:
         if kwargs and not enable_kwargs:
             raise KeywordArgumentsError(name, kwargs)
-        cut = Cut(scopes, out_variable_filters)
+        cut = Cut(scopes, out_variable_filters, sown)
         variables, keys = cut.variables(in_variable_filters), cut.keys(rng_filters)
         y, changed = fn(cut, variables, keys, *args, **kwargs)
         cut.put(changed)

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from linen_core import CollectionFilter
+from linen_core import CollectionFilter, subtract_filters
 from linen_core import broadcast as broadcast_axis
 from linen_transforms._axes import common_size, split_keys, with_axis, without_axis
+from linen_transforms._in_out import Axis, VariableAxes, union
 from linen_transforms._loop import loop
 from linen_transforms._pack import Cut, with_cut
 
 
 def scan(
     fn: Callable[..., Any],
-    variable_axes: Mapping[CollectionFilter, int] = {},
+    variable_axes: Mapping[CollectionFilter, Axis] = {},
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
     split_rngs: Mapping[CollectionFilter, bool] = {},
@@ -35,7 +36,9 @@ def scan(
         fn: a function `(scope, carry, *args)` that returns `(carry, y)`. There may be a pytree of
             scopes.
         variable_axes: from filters of collections to the axis of their variables that is looped
-            over.
+            over. `partitioning.ScanIn` around an axis is for variables that do not change, and
+            `ScanOut` for those that the body does not read. What is sown into collections that
+            nothing here matches is stacked along axis 0.
         variable_broadcast: a filter of the collections that all iterations share. They may be
             created in the body, if their values do not depend on the iteration.
         variable_carry: a filter of the collections that iterations hand on to the next.
@@ -78,9 +81,10 @@ def scan(
         >>> variables["params"]["kernel"].shape
         (4, 3, 3)
     """
-    filters, axes = tuple(variable_axes), tuple(variable_axes.values())
+    both = VariableAxes(variable_axes)
+    filters, axes = tuple(both.into), tuple(both.into.values())
+    axes_out = (*both.out.values(), 0)
     streams, are_split = tuple(split_rngs), tuple(split_rngs.values())
-    all_filters = (variable_broadcast, variable_carry, *filters)
 
     def inner(cut: Cut, variables: Any, keys: Any, carry: Any, *args: Any) -> Any:
         shared, carried, *stacked = variables
@@ -115,7 +119,7 @@ def scan(
         run = loop(
             body,
             (axes, key_axes, in_axes),
-            (out_axes, axes),
+            (out_axes, axes_out),
             length=size,
             check_invariants=check_constancy_invariants,
             options={"reverse": reverse, "unroll": unroll, "_split_transpose": _split_transpose},
@@ -126,8 +130,16 @@ def scan(
         )
         stacked_out = tuple(
             with_axis(group, axis, metadata_params)
-            for group, axis in zip(stacked_out, axes, strict=True)
+            for group, axis in zip(stacked_out, axes_out, strict=True)
         )
         return (carry, ys), (shared_out, carried, *stacked_out)
 
-    return with_cut(inner, all_filters, all_filters, streams, name="scan")
+    unstacked = (variable_broadcast, variable_carry)
+    return with_cut(
+        inner,
+        (*unstacked, *filters),
+        (*unstacked, *both.out),
+        streams,
+        name="scan",
+        sown=subtract_filters(True, union([*unstacked, both.only_in])),
+    )

@@ -6,14 +6,15 @@ from typing import Any
 
 import jax
 
-from linen_core import CollectionFilter
+from linen_core import CollectionFilter, subtract_filters
 from linen_transforms._axes import common_size, split_keys, with_axis, without_axis
-from linen_transforms._pack import pack
+from linen_transforms._in_out import Axis, VariableAxes
+from linen_transforms._pack import Cut, with_cut
 
 
 def vmap(
     fn: Callable[..., Any],
-    variable_axes: Mapping[CollectionFilter, int | None],
+    variable_axes: Mapping[CollectionFilter, Axis],
     split_rngs: Mapping[CollectionFilter, bool],
     in_axes: Any = 0,
     out_axes: Any = 0,
@@ -27,7 +28,9 @@ def vmap(
     Args:
         fn: a function of a scope, or a pytree of scopes, and arguments.
         variable_axes: from filters of collections to the axis of their variables that is mapped
-            over, or None for variables that all entries share. Other collections are not there.
+            over, or None for variables that all entries share. `partitioning.ScanIn` around an axis
+            is for variables that do not change, and `ScanOut` for those that the body does not read.
+            Other collections are not there; what is sown into them is stacked along axis 0.
         split_rngs: from filters of random streams to whether every entry gets another key. Other
             streams are not there.
         in_axes: the axes of the arguments, as for `jax.vmap`.
@@ -55,12 +58,12 @@ def vmap(
         >>> variables["params"]["kernel"].shape
         (5, 3, 2)
     """
-    filters, axes = tuple(variable_axes), tuple(variable_axes.values())
+    both = VariableAxes(variable_axes)
+    filters, axes = tuple(both.into), tuple(both.into.values())
+    out_filters, axes_out = tuple(both.out), (*both.out.values(), 0)
     streams, are_split = tuple(split_rngs), tuple(split_rngs.values())
 
-    def inner(
-        scope_fn: Any, repack_fn: Any, variables: Any, keys: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+    def inner(cut: Cut, variables: Any, keys: Any, *args: Any, **kwargs: Any) -> Any:
         mapped = {"argument": (in_axes, args), "keyword argument": (0, kwargs)}
         mapped |= {
             f"collection {f!r}": (a, v) for f, a, v in zip(filters, axes, variables, strict=True)
@@ -78,20 +81,23 @@ def vmap(
         @functools.partial(
             jax.vmap,
             in_axes=(axes, tuple(0 if is_split else None for is_split in are_split), in_axes, 0),
-            out_axes=(out_axes, axes),
+            out_axes=(out_axes, axes_out),
             axis_size=size,
             axis_name=axis_name,
             spmd_axis_name=spmd_axis_name,
         )
         def mapped_fn(variables: Any, keys: Any, args: Any, kwargs: Any) -> Any:
-            scopes = scope_fn(variables, keys)
+            scopes = cut.enter(variables, keys)
             y = fn(scopes, *args, **kwargs)
-            return y, repack_fn(scopes)
+            return y, cut.leave(scopes)
 
         y, changed = mapped_fn(variables, keys, args, kwargs)
         return y, tuple(
             with_axis(group, axis, metadata_params)
-            for group, axis in zip(changed, axes, strict=True)
+            for group, axis in zip(changed, axes_out, strict=True)
         )
 
-    return pack(inner, filters, filters, streams, name="vmap", enable_kwargs=True)
+    sown = subtract_filters(True, both.only_in)
+    return with_cut(
+        inner, filters, out_filters, streams, name="vmap", enable_kwargs=True, sown=sown
+    )

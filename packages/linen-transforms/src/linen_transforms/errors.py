@@ -9,9 +9,22 @@ LinenError (of linen-core)
 ├─ KeywordArgumentsError (TypeError)      keyword arguments where JAX takes none
 ├─ AxisSizeError (ValueError)             nothing to map over, or axes of different sizes
 ├─ CarryMismatchError (TypeError)         a carry changes its structure, shape or dtype
+├─ PredicateError (TypeError)             what decides is no scalar, or of another dtype
+├─ BranchMismatchError (TypeError)        branches give different forms, or there are none
+├─ MappedVariablesError (TypeError)       a function of variables gives no dict of collections
 ├─ LoopInvariantError (ValueError)        a broadcast value depends on the iteration
 ├─ SplitRngsError (ValueError)            a body draws from a stream that `split_rngs` does not name
+├─ SeveralPlacesError (ValueError)        gradients of variables at several places, but a form for one
+├─ ScalarOutputError (TypeError, ValueError)  a gradient of something that is no real scalar
+├─ AuxiliaryOutputError (TypeError)       `has_aux` is True, but there is no pair
+├─ TangentError (TypeError)               tangents that do not fit what they belong to
+├─ CotangentError (TypeError)             a backward function returns something else than gradients
+├─ NondiffArgumentError (ValueError)      `nondiff_argnums` names no argument
 ├─ StaticArgumentError (ValueError)       `static_argnums` names an argument that cannot be static
+├─ OutsideModuleError                     named axes are used where no method of a module runs
+├─ AxisNamesError (ValueError)            axis names are not what they should be
+├─ StackError (ValueError)                blocks that cannot be stacked, or stacks without blocks
+├─ PurifyError (ValueError)               what cannot be made a pure function, or is misused
 └─ UnsupportedArgumentError (ValueError)  an argument that cannot be supported
 ```
 """
@@ -22,15 +35,28 @@ from typing import Any
 from linen_core.errors import LinenError
 
 __all__ = [
+    "AxisNamesError",
+    "OutsideModuleError",
+    "PurifyError",
+    "StackError",
+    "AuxiliaryOutputError",
     "AxisSizeError",
+    "BranchMismatchError",
     "CarryMismatchError",
+    "CotangentError",
     "KeywordArgumentsError",
     "LiftedMethodError",
     "LoopInvariantError",
+    "MappedVariablesError",
+    "NondiffArgumentError",
     "NotAModuleError",
     "NotAScopeError",
+    "PredicateError",
+    "ScalarOutputError",
+    "SeveralPlacesError",
     "SplitRngsError",
     "StaticArgumentError",
+    "TangentError",
     "TransformTargetError",
     "UnsupportedArgumentError",
 ]
@@ -56,6 +82,17 @@ class NotAModuleError(LinenError, TypeError):
             f"is {found!r}. Write {name}(fn, ...)(self, ...) inside of a method."
         )
 
+    @classmethod
+    def of_argument(cls, name: str, found: Any) -> "NotAModuleError":
+        """Say it of a transformation that gets the module after the function."""
+        error = cls.__new__(cls)
+        LinenError.__init__(
+            error,
+            f"The second argument of {name} must be a bound Module, or hold one, but is {found!r}. "
+            f"Write {name}(fn, self, ...) inside of a method, or bind the module first.",
+        )
+        return error
+
 
 class TransformTargetError(LinenError, TypeError):
     """What is to be lifted is no class, method or function."""
@@ -66,6 +103,17 @@ class TransformTargetError(LinenError, TypeError):
             f"{name} lifts a Module class, a method, or a function whose first argument is a "
             f"Module, but got {target!r}.{is_instance if hasattr(target, 'scope') else ''}"
         )
+
+    @classmethod
+    def of_function(cls, name: str, target: Any) -> "TransformTargetError":
+        """Say it of a transformation of functions only."""
+        error = cls.__new__(cls)
+        LinenError.__init__(
+            error,
+            f"{name} takes a method, or a function whose first argument is a Module, but got "
+            f"{target!r}. Write lambda mdl, *args: mdl(*args) to differentiate the call of a module.",
+        )
+        return error
 
 
 class LiftedMethodError(LinenError, ValueError):
@@ -125,6 +173,51 @@ class CarryMismatchError(LinenError, TypeError):
         )
 
 
+class PredicateError(LinenError, TypeError):
+    """What decides is no scalar, or of another dtype."""
+
+    def __init__(self, name: str, path: Iterable[str], what: str, kind: str, found: Any) -> None:
+        super().__init__(
+            f"/{'/'.join(path)}: {what} of {name} must be {kind}, but is {found}. Make one of it "
+            "with jax.numpy.any or jax.numpy.all, or choose between arrays with jax.numpy.where."
+        )
+
+
+class BranchMismatchError(LinenError, TypeError):
+    """Branches give results or variables of different forms, or there is no branch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+
+    @classmethod
+    def of_forms(
+        cls, name: str, path: Iterable[str], number: int, rows: Mapping[str, tuple[str, str]]
+    ) -> "BranchMismatchError":
+        """Say what differs between the first branch and another one."""
+        table = "\n".join(f"  {where}: {a}, {b}" for where, (a, b) in rows.items())
+        return cls(
+            f"/{'/'.join(path)}: the branches of {name} must give results and variables of the same "
+            f"forms, but these differ (branch 0, branch {number}):\n{table}\n"
+            "A variable that only some branches create must exist before: create it outside, for "
+            "example by calling what all branches need if self.is_initializing()."
+        )
+
+    @classmethod
+    def of_none(cls, name: str, path: Iterable[str]) -> "BranchMismatchError":
+        """Say that there is no branch."""
+        return cls(f"/{'/'.join(path)}: {name} got no branches. Pass at least one function.")
+
+
+class MappedVariablesError(LinenError, TypeError):
+    """A function of variables gives no dict of collections."""
+
+    def __init__(self, path: Iterable[str], argument: str, found: Any) -> None:
+        super().__init__(
+            f"/{'/'.join(path)}: {argument} must return a dict from collections to dicts of "
+            f"variables, as the one it gets, but returned {found!r}."
+        )
+
+
 class LoopInvariantError(LinenError, ValueError):
     """A broadcast value depends on the iteration."""
 
@@ -146,6 +239,109 @@ class SplitRngsError(LinenError, ValueError):
         )
 
 
+class SeveralPlacesError(LinenError, ValueError):
+    """Gradients of variables at several places, but a form for one."""
+
+    def __init__(self, name: str, paths: Iterable[Iterable[str]], instead: str) -> None:
+        places = ", ".join(f"/{'/'.join(path)}" for path in paths)
+        super().__init__(
+            f"{name}: the function works with modules at several places, {places}, but one dict "
+            f"holds the variables of one. {instead}"
+        )
+
+
+class ScalarOutputError(LinenError, TypeError, ValueError):
+    """A gradient of something that is no real scalar."""
+
+    def __init__(self, name: str, shape: Any, dtype: Any) -> None:
+        super().__init__(
+            f"{name} needs a function that returns a floating-point scalar, but this one returns "
+            f"shape {shape} and dtype {dtype}. Use vjp for other outputs, and has_aux=True to return "
+            "more than the scalar."
+        )
+
+
+class AuxiliaryOutputError(LinenError, TypeError):
+    """`has_aux` is True, but there is no pair."""
+
+    def __init__(self, name: str, found: Any) -> None:
+        super().__init__(
+            f"{name}: with has_aux=True the function must return a tuple (y, aux), but it returned "
+            f"{found!r}."
+        )
+
+
+class TangentError(LinenError, TypeError):
+    """Tangents that do not fit what they belong to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"jvp: {text}")
+
+    @classmethod
+    def of_sequence(cls, argument: str, found: Any) -> "TangentError":
+        """Say that primals or tangents are no sequence."""
+        return cls(f"`{argument}` must be a tuple or list, one entry for each, but is {found!r}.")
+
+    @classmethod
+    def of_lengths(cls, primals: int, tangents: int) -> "TangentError":
+        """Say that there are more of one than of the other."""
+        return cls(f"there are {primals} primals, but {tangents} tangents.")
+
+    @classmethod
+    def of_form(cls, expected: Any, found: Any) -> "TangentError":
+        """Say that tangents of variables are not dicts at the right places."""
+        return cls(
+            "`variable_tangents` must have a dict from collections to tangents in the place of each "
+            f"dict in {expected!r}, but is {found!r}."
+        )
+
+    @classmethod
+    def of_variables(
+        cls, path: Iterable[str], rows: Mapping[str, tuple[str, str]]
+    ) -> "TangentError":
+        """Say which tangents differ from their variables."""
+        table = "\n".join(f"  {where}: {a} instead of {b}" for where, (a, b) in rows.items())
+        return cls(
+            f"`variable_tangents` must fit the variables of each of their collections at "
+            f"/{'/'.join(path)}, but these differ:\n{table}"
+        )
+
+
+class CotangentError(LinenError, TypeError):
+    """A backward function returns something else than gradients."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"custom_vjp: {text}")
+
+    @classmethod
+    def of_length(cls, arguments: int, found: Any) -> "CotangentError":
+        """Say how many gradients there must be."""
+        return cls(
+            "the backward function must return a tuple of the gradients of the variables and of "
+            f"{arguments} argument{'' if arguments == 1 else 's'}, as vjp gives them, but returned "
+            f"{found!r}."
+        )
+
+    @classmethod
+    def of_variables(cls, expected: Any, found: Any) -> "CotangentError":
+        """Say that the gradients of variables have another structure."""
+        return cls(
+            "the first result of the backward function must have the structure of the variables, "
+            f"{expected}, or be None for no gradient, but has {found}."
+        )
+
+
+class NondiffArgumentError(LinenError, ValueError):
+    """`nondiff_argnums` names no argument."""
+
+    def __init__(self, number: int, arguments: int) -> None:
+        what = "the module or scope itself" if number == 0 else "no argument"
+        super().__init__(
+            f"custom_vjp: nondiff_argnums has {number}, which is {what}. Arguments are counted as in "
+            f"the call, from 0 for the module or scope; this call has {arguments} after it."
+        )
+
+
 class StaticArgumentError(LinenError, ValueError):
     """`static_argnums` names an argument that cannot be static."""
 
@@ -155,6 +351,52 @@ class StaticArgumentError(LinenError, ValueError):
             f"{name}: static_argnums has {index}, which is {hit}. Arguments are counted as in the "
             f"call, from 0, without self or the module.{hint}"
         )
+
+
+class OutsideModuleError(LinenError):
+    """Named axes are used where no method of a module runs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is called where no method of a module runs, so it does not know whose variable "
+            "it is. Call it in `setup` or in a @compact method, or pass module=..."
+        )
+
+
+class AxisNamesError(LinenError, ValueError):
+    """Axis names are not what they should be."""
+
+    @classmethod
+    def of_two(cls, path: Iterable[str], name: str, known: Any, new: Any) -> "AxisNamesError":
+        """Say that a variable is given other names than it has."""
+        return cls(
+            f'/{"/".join(path)}: the axes of "{name}" are called {known} in the variables, but {new} '
+            "here. Initialize the model again, or use the names that it was initialized with."
+        )
+
+    @classmethod
+    def of_axis(cls, collection: str, axis: int, name: str, names: Any) -> "AxisNamesError":
+        """Say that the axis that a transformation maps over has another name."""
+        return cls(
+            f'The axis {axis} of variables in "{collection}" must be called {name!r}, since that is '
+            f"what the transformation calls the axis that it maps over, but the names are {names}."
+        )
+
+    @classmethod
+    def of_leaf(cls, leaf: Any) -> "AxisNamesError":
+        """Say that something is no axis metadata."""
+        return cls(
+            "get_axis_names takes a collection of AxisMetadata, such as "
+            f'variables["params_axes"], but found {leaf!r} in it.'
+        )
+
+
+class StackError(LinenError, ValueError):
+    """Blocks that cannot be stacked, or stacks without blocks."""
+
+
+class PurifyError(LinenError, ValueError):
+    """What cannot be made a pure function, or is misused."""
 
 
 class UnsupportedArgumentError(LinenError, ValueError):

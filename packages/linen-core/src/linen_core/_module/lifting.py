@@ -129,6 +129,24 @@ def standing_in(inner: Any, outer: Any, names: Names | None = None) -> Iterator[
                 state.autoname_counts = own.numbers
 
 
+def current_module() -> Any:
+    """Give the module whose method runs.
+
+    Returns:
+        The innermost such module, or None.
+
+    Example:
+        >>> from linen_core import Module
+        >>> from linen_core.extend import current_module
+        >>> class Layer(Module):
+        ...     def __call__(self):
+        ...         return current_module() is self
+        >>> Layer()(), current_module()
+        (True, None)
+    """
+    return context.modules[-1]
+
+
 def _merged(
     names: Mapping[str, Mapping[str | None, str]], others: Mapping[str, Mapping[str | None, str]]
 ) -> dict[str, dict[str | None, str]]:

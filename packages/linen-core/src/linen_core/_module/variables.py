@@ -8,6 +8,7 @@ import jax
 from linen_core._module.fields import ModuleBase, state_of
 from linen_core._module.perturbation import perturbed
 from linen_core._scope import Scope
+from linen_core._sown import Sowing, sow
 from linen_core._variable import Variable
 from linen_core.errors import AssignVariableError, UnboundModuleError
 
@@ -130,6 +131,9 @@ class ModuleVariables(ModuleBase):
     ) -> bool:
         """Store a value in a collection, if that is mutable, and do nothing otherwise.
 
+        Inside of a lifted `vmap` or `scan` that does not name the collection, what is sown is sown
+        where the transformation is applied, stacked along axis 0, unless variables are initialized.
+
         Args:
             col: the collection, for example "intermediates".
             name: the name in this module.
@@ -156,13 +160,7 @@ class ModuleVariables(ModuleBase):
             (6, {'intermediates': {'x': (3,)}})
         """
         scope = self._bound_scope("there is no place to sow into")
-        if not scope.is_mutable_collection(col):
-            return False
-        scope.reserve_to_sow(name, col)
-        has_values = scope.has_variable(col, name)
-        values = scope.get_variable(col, name) if has_values else init_fn()
-        scope.put_variable(col, name, reduce_fn(values, value))
-        return True
+        return sow(scope, col, Sowing(scope.debug_path, name, reduce_fn, init_fn), value)
 
     def perturb(self, name: str, value: T, collection: str = "perturbations") -> T:
         """Add a variable that is zero to a value, to differentiate by the value.
