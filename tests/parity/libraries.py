@@ -1,4 +1,4 @@
-"""The two libraries that are compared, behind the same five attributes.
+"""The two libraries that are compared, behind the same attributes.
 
 A `Library` is what a case may use: `nn` (modules and layers), `core` (functions of a scope), `errors`
 and the tree functions. `PEER` is flax.linen, the oracle; `SUBJECT` is this repository. Both are
@@ -18,6 +18,7 @@ class Library:
         name: what reports call it.
         nn: the module a model imports as `nn`.
         core: has `init`, `apply` and `bind` on functions of a scope.
+        lift: has the lifted transformations of functions of a scope.
         errors: the module of error classes.
         trees: has `to_state_dict` and `from_state_dict`.
     """
@@ -25,6 +26,7 @@ class Library:
     name: str
     nn: Any
     core: Any
+    lift: Any
     errors: Any
     trees: Any
 
@@ -36,6 +38,7 @@ PEER = Library(
     name="flax.linen",
     nn=import_module("flax.linen"),
     core=import_module("flax.core"),
+    lift=import_module("flax.core.lift"),
     errors=import_module("flax.errors"),
     trees=import_module("flax.serialization"),
 )
@@ -44,6 +47,7 @@ SUBJECT = Library(
     name="linen",
     nn=import_module("linen_modules"),
     core=import_module("linen_core"),
+    lift=import_module("linen_transforms.lift"),
     errors=import_module("linen_core.errors"),
     trees=import_module("linen_core.state_dict"),
 )

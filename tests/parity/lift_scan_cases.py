@@ -109,21 +109,6 @@ def scan_that_carries_a_collection(nn):
     return Net()
 
 
-@SCANNED.module(args=(CARRY, XS), gradients=False)
-def scan_that_carries_an_immutable_collection(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, carry, xs):
-            self.variable("fixed", "scale", lambda: jnp.full((), 2.0))
-
-            def step(mdl, c, x):
-                return c * mdl.get_variable("fixed", "scale"), x
-
-            return nn.scan(step, variable_carry="fixed")(self, carry, xs)
-
-    return Net()
-
-
 @SCANNED.module(args=(CARRY, XS), **DRAWS)
 def scan_that_broadcasts_a_stream(nn):
     class Net(nn.Module):
@@ -181,31 +166,6 @@ def scan_with_perturbations(nn):
     return nn.scan(Net, variable_axes=axes, split_rngs={"params": True})()
 
 
-@SCANNED.module(args=(CARRY, XS))
-def scan_with_boxes_that_gain_and_lose_a_name(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, carry, x):
-            init = nn.with_partitioning(nn.initializers.ones_init(), ("in", "out"))
-            box = self.param("kernel", init, (3, 3), unbox=False)
-            assert box.names == ("in", "out")
-            return carry @ box.unbox() + x, None
-
-    options = STACKED | {"variable_axes": {"params": 1}}
-    return nn.scan(Net, metadata_params={nn.PARTITION_NAME: "layers"}, **options)()
-
-
-@SCANNED.module(args=(CARRY, XS))
-def scan_with_boxes_that_are_broadcast(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, carry, x):
-            init = nn.with_partitioning(nn.initializers.ones_init(), ("in", "out"))
-            return nn.Dense(3, kernel_init=init)(carry) + x, None
-
-    return nn.scan(Net, **SHARED)()
-
-
 @SCANNED.module(args=(CARRY, XS), gradients=False)
 def scan_with_constants_that_the_body_makes(nn):
     class Net(nn.Module):
@@ -232,7 +192,7 @@ def scan_that_keeps_the_last_of_a_broadcast_variable(nn):
 
 @SCANNED.module(args=(CARRY, XS))
 def scan_with_a_transform_of_the_data(nn):
-    def double(scopes, variables, rngs):
+    def double(variables, rngs):
         return jax.tree.map(lambda leaf: leaf * 2, variables), rngs
 
     class Net(nn.Module):
@@ -241,7 +201,7 @@ def scan_with_a_transform_of_the_data(nn):
             shift = self.variable("params", "shift", jnp.ones, (3,))
             return carry + x * shift.value, None
 
-    return nn.scan(Net, data_transform=double, **SHARED)()
+    return nn.scan(Net, data_transform=double, **STACKED)()
 
 
 @SCANNED.module(args=(CARRY, XS))
@@ -274,10 +234,9 @@ def scan_without_the_check_of_constants(nn):
         @nn.compact
         def __call__(self, carry, x):
             carry = nn.Dense(3)(carry) + x
-            return carry, (carry, jnp.ones(2))
+            return carry, carry
 
-    check = {"check_constancy_invariants": False}
-    return nn.scan(Net, out_axes=(0, nn.broadcast), **SHARED, **check)()
+    return nn.scan(Net, check_constancy_invariants=False, **STACKED)()
 
 
 @SCANNED.module(args=(CARRY, XS))
@@ -305,3 +264,36 @@ def cell_of_gates(nn):
             return state, state.sum(-1)
 
     return Gated
+
+
+@SCANNED.module(args=(0, XS), **DRAWS)
+def scan_with_a_scalar_that_takes_another_dtype_and_draws(nn):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, total, x):
+            noise = jax.random.normal(self.make_rng("noise"))
+            return total + nn.Dense(2)(x).sum() + noise, total
+
+    class Twice(nn.Module):
+        @nn.compact
+        def __call__(self, total, xs):
+            loop = nn.scan(Net, **SHARED | {"split_rngs": {"params": False, "noise": True}})()
+            return loop(total, xs), loop(total, xs), self.make_rng("noise")
+
+    return Twice()
+
+
+@SCANNED.module(args=(0.0, XS), **DRAWS)
+def scan_of_a_function_with_a_scalar_that_takes_another_dtype(nn):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, total, xs):
+            def step(mdl, total, x):
+                noise = jax.random.normal(mdl.make_rng("noise"))
+                return total + nn.Dense(2)(x).sum() + noise, total
+
+            options = SHARED | {"split_rngs": {"params": False, "noise": True}}
+            result = nn.scan(step, **options)(self, total, xs)
+            return result, nn.Dense(2)(xs), self.make_rng("noise")
+
+    return Net()

@@ -27,8 +27,12 @@ def noisy(nn):
 
 @VMAPPED.module(args=(BATCH,))
 def vmap_over_another_axis_of_params(nn):
-    options = SPLIT | {"variable_axes": {"params": 1}}
-    return nn.vmap(nn.Conv, in_axes=0, **options)(2, (3,))
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return self.param("kernel", nn.initializers.lecun_normal(), (2, 3)) @ x
+
+    return nn.vmap(Net, **SPLIT | {"variable_axes": {"params": 1}})()
 
 
 @VMAPPED.module(args=(normal(3, 4, seed=4),))
@@ -65,7 +69,14 @@ def vmap_with_an_axis_name(nn):
     return nn.vmap(Net, axis_name="batch", **SHARED)()
 
 
-@VMAPPED.module(args=(normal(4, 5, 3),), mutable=["batch_stats"])
+@VMAPPED.module(
+    args=(normal(4, 5, 3),),
+    mutable=["batch_stats"],
+    ulps=4,
+    gradient_ulps=4,
+    eager_ulps=4,
+    reason="the variance is that of another formula",
+)
 def vmap_of_a_batch_norm_with_an_axis_name(nn):
     options: dict[str, Any] = SHARED | {"variable_axes": {"params": None, "batch_stats": None}}
 
@@ -160,32 +171,6 @@ def vmap_with_perturbations(nn):
     return nn.vmap(Net, variable_axes=axes, split_rngs={"params": False})()
 
 
-@VMAPPED.module(args=(BATCH,))
-def vmap_with_boxes_that_gain_and_lose_a_name(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            init = nn.with_partitioning(nn.initializers.ones_init(), ("in", "out"))
-            box = self.param("kernel", init, (3, 2), unbox=False)
-            assert box.names == ("in", "out")
-            return x @ box.unbox()
-
-    params = {nn.PARTITION_NAME: "experts"}
-    options = SPLIT | {"variable_axes": {"params": 1}, "metadata_params": params}
-    return nn.vmap(Net, **options)()
-
-
-@VMAPPED.module(args=(BATCH,))
-def vmap_with_logical_boxes(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            init = nn.with_logical_partitioning(nn.initializers.ones_init(), ("in", "out"))
-            return nn.Dense(2, kernel_init=init)(x)
-
-    return nn.vmap(Net, metadata_params={nn.PARTITION_NAME: "experts"}, **SPLIT)()
-
-
 @VMAPPED.module(args=(BATCH, normal(4, 2, seed=7)))
 def vmap_with_methods_that_differ(nn):
     class Pair(nn.Module):
@@ -227,16 +212,6 @@ def vmap_of_a_class_with_methods_that_are_not_lifted(nn):
             return pair(x), pair.shape(x)
 
     return Net()
-
-
-@VMAPPED.module(args=(BATCH,), kwargs={"scale": normal(4, seed=8)}, gradients=False)
-def vmap_with_keyword_arguments(nn):
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x, scale=None):
-            return nn.Dense(2)(x) * scale
-
-    return nn.vmap(Net, **SPLIT)()
 
 
 @VMAPPED.module(args=(BATCH,))

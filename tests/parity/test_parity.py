@@ -12,6 +12,13 @@ from .function_cases import FUNCTIONS
 from .layer_cases import LAYERS
 from .libraries import PEER, SUBJECT, Library
 from .life_cases import LIFE
+from .lift_cases import LIFTED
+from .lift_control_cases import CONTROLLED
+from .lift_gradient_cases import GRADIENTS
+from .lift_nested_cases import NESTED
+from .lift_scan_cases import SCANNED
+from .lift_variables_cases import MAPPED
+from .lift_vmap_cases import VMAPPED
 from .method_cases import METHODS
 from .place_cases import PLACES
 from .scope_cases import SCOPES
@@ -32,6 +39,13 @@ TABLES = (
     SCOPES,
     LIFE,
     PLACES,
+    LIFTED,
+    VMAPPED,
+    SCANNED,
+    NESTED,
+    CONTROLLED,
+    MAPPED,
+    GRADIENTS,
 )
 ROWS = [case for table in TABLES for case in table]
 CASES = {case.name: case for case in ROWS}

@@ -7,6 +7,7 @@ import pytest
 from .case import Case, compile_and_run, evaluate, initialize
 from .comparison import differences
 from .libraries import PEER, SUBJECT, Library
+from .lift_variables_cases import METADATA
 from .sharding_cases import SHARDED, SHARDINGS, ShardingCase, describe, names_of
 
 # What flax.linen raises for a condition, the library raises with a class of its own below it.
@@ -38,7 +39,7 @@ def assert_same(found: Any, expected: Any) -> None:
     assert not lines, "\n".join(["differs from flax.linen:", *lines])
 
 
-@pytest.mark.parametrize("case", SHARDED, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*SHARDED, *METADATA], ids=lambda case: case.name)
 def test_modules_with_boxes(case: Case) -> None:
     results = {}
     for library in (SUBJECT, PEER):
@@ -51,5 +52,5 @@ def test_modules_with_boxes(case: Case) -> None:
 
 
 def test_names_are_unique() -> None:
-    names = [case.name for case in [*SHARDED, *SHARDINGS]]
+    names = [case.name for case in [*SHARDED, *METADATA, *SHARDINGS]]
     assert len(names) == len(set(names))

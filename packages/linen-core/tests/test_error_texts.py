@@ -83,6 +83,12 @@ class Keeps(Module):
         self.param("w", lambda key: x + 1)
 
 
+class Opaque(Module):
+    @compact
+    def __call__(self, x: jax.Array) -> None:
+        self.variable("state", "opaque", object)
+
+
 def calls(fn: Callable[[Any], Any], **options: Any) -> Callable[[], Any]:
     return lambda: Runs(fn).apply({}, **options)
 
@@ -159,6 +165,7 @@ MISTAKES: dict[str, Callable[[], Any]] = {
     "FlagNotFoundError": scoped(lambda s: s.get_flag("train"), flags={"test": True}),
     "JaxTransformError": compacts(lambda m: jax.vmap(Dense(name="dense"))(X)),
     "LazyInitError": lambda: Keeps().init(KEY, SPEC),
+    "LazyInitError: call": lambda: Opaque().init(KEY, SPEC),
     # Modules
     "NameInUseError": compacts(lambda m: (m.param("w", ones, ()), m.param("w", ones, ()))),
     "AssignSubModuleError": calls(lambda m: Dense()),
@@ -178,6 +185,7 @@ MISTAKES: dict[str, Callable[[], Any]] = {
     "MissingAttributeError: near": lambda: Runs().bind({}).encodr,
     "DescriptorAttributeError": lambda: Runs().bind({}).broken,
     "ApplyModuleInvalidMethodError": lambda: Dense().apply(GOOD, X, method=3),  # type: ignore[call-overload]
+    "ApplyModuleInvalidMethodError: none": lambda: define()().apply({}),
     "BindArgumentsError": lambda: Dense().bind(GOOD, X),
     "AbstractValueError": lambda: Runs(lambda m: bool(jnp.ones(()))).abstract(),
     "NoOutputSpecsError": lambda: Dense().output_specs,

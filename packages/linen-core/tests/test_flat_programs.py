@@ -36,6 +36,20 @@ NOT_FLAT: dict[str, Callable[[jax.Array], Any]] = {
     "one number with dimensions": lambda key: jax.random.normal(key, (1, 1)),
     "narrow": lambda key: jnp.zeros((2, 3)).at[0].set(1.0),
     "an array from outside": lambda key: jax.random.normal(key, (2, 3)) * OUTSIDE,
+    "a weak type": lambda key: jnp.full((2, 3), 2.5),
+    "several results of one call": lambda key: jnp.modf(jax.random.normal(key, (2, 3)))[0],
+    "a reshape that transposes": lambda key: jax.lax.reshape(
+        jax.random.normal(key, (3, 3)), (3, 3), dimensions=(1, 0)
+    ),
+    "a product and a sum, which processors merge": lambda key: (
+        1.1 * jax.random.normal(key, (2, 3)) + 0.37
+    ),
+    "the same of scalars": lambda key: (
+        (1.1 * jax.random.normal(key) + 0.37) * jax.random.normal(key, (2, 3))
+    ),
+    "an approximation that goes by the position": lambda key: jnp.exp(
+        jax.random.normal(key, (2, 3))
+    ),
     "several keys": lambda key: jax.vmap(lambda k: jax.random.normal(k, (3,)))(
         jax.random.split(key)
     ),

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.ad_checkpoint import checkpoint_name
 
 from linen_core import Module, compact
 from linen_core.errors import JaxTransformError, LazyInitError
@@ -253,3 +254,69 @@ def test_results_that_jax_cannot_look_into_hold_no_tracers() -> None:
 
     opaque = Net().init(KEY, X)["state"]["opaque"]
     assert jnp.array_equal(opaque.x, X + 1)
+
+
+def test_why_a_call_has_to_run_with_real_arrays() -> None:
+    class Opaque(Module):
+        @compact
+        def __call__(self, x: jax.Array) -> None:
+            self.variable("state", "opaque", lambda: types.SimpleNamespace(x=1))
+
+    with pytest.raises(LazyInitError) as caught:
+        Opaque().init(KEY, jax.ShapeDtypeStruct((3,), "float32"))
+    assert str(caught.value) == (
+        "This call has to run with real arrays, because a variable holds a SimpleNamespace, but an "
+        "argument was given as ShapeDtypeStruct(shape=(3,), dtype=float32). Pass a real array for "
+        "this argument."
+    )
+
+
+def test_double_precision_for_a_part_of_the_model() -> None:
+    class Precise(Module):
+        @compact
+        def __call__(self) -> None:
+            with jax.enable_x64(True):
+                self.param("w", initializers.normal(), (3,), jnp.float64)
+
+    variables = check_as_eager(Precise())
+    assert variables["params"]["w"].dtype == jnp.float64
+
+
+@jax.jit
+def initialize_parameter(key: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jax.random.normal(key, x.shape), x
+
+
+def test_functions_that_have_a_name_like_ours() -> None:
+    class Net(Module):
+        @compact
+        def __call__(self, x: jax.Array) -> None:
+            self.param("w", lambda key: initialize_parameter(key, x))
+            named = checkpoint_name(x, "initialize_parameter")
+            self.variable("state", "x", lambda: named)
+
+    check_as_eager(Net(), X)
+
+
+def test_parameters_are_arrays_of_their_own_without_compilation_too() -> None:
+    class Zeros(Module):
+        @compact
+        def __call__(self) -> None:
+            self.param("a", initializers.zeros, (3,))
+            self.param("b", initializers.zeros, (3,))
+
+    with jax.disable_jit():
+        a, b = jax.tree.leaves(Zeros().init(KEY))
+    assert a.unsafe_buffer_pointer() != b.unsafe_buffer_pointer()
+
+
+def test_arrays_of_the_user_are_not_copied() -> None:
+    class Tied(Module):
+        @compact
+        def __call__(self, x: jax.Array) -> None:
+            for name in ("a", "b"):
+                self.param(name, lambda key: X)
+                self.variable("state", name, lambda: x)
+
+    variables = Tied().init(KEY, X)
+    assert all(leaf is X for leaf in jax.tree.leaves(variables))

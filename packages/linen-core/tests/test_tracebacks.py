@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import linen_core
-from linen_core import Module, Scope, compact, init, lazy_init, tracebacks
+from linen_core import Module, Scope, compact, compact_name_scope, init, lazy_init, tracebacks
 from linen_core import apply as apply_scope
 from linen_core.config import config
 
@@ -241,6 +241,16 @@ def test_more_files_can_be_hidden(
     tracebacks.register_exclusion(str(path if what == "file" else tmp_path))
     tracebacks.register_exclusion(str(path if what == "file" else tmp_path))
     assert not shows()
+
+
+def test_name_scopes() -> None:
+    class Coder(Module):
+        @compact_name_scope
+        def encode(self) -> None:
+            raise KeyError("encode")
+
+    assert names_of(error_of(lambda: Coder().bind({}).encode())) == ["encode"]
+    assert names_of(error_of(lambda: Coder().encode())) == []
 
 
 def test_an_error_that_is_caught_inside_keeps_its_frames() -> None:

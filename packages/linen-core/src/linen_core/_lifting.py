@@ -6,7 +6,8 @@ trace of the transformation, with the variables and keys that the transformation
 body has changed is then put back.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from linen_core._context import context
@@ -115,6 +116,7 @@ def inner_scope(
     beside: Scope | None = None,
     is_anonymous: bool = False,
     sowable: CollectionFilter = False,
+    withheld: Callable[[str, Sequence[str]], Exception] | None = None,
 ) -> Scope:
     """Make a root scope for the body of a transformation, at the path of another scope.
 
@@ -129,6 +131,8 @@ def inner_scope(
         is_anonymous: whether the scope says that its path is empty, as that of a root does, so that
             what the body does cannot depend on where it does it.
         sowable: a filter of further collections, in which the body can do nothing but sow.
+        withheld: gives what to raise, from a stream and the module path, when the body draws from a
+            stream that `outer` has and `keys` has not. Without it such a stream is just not there.
 
     Returns:
         A scope that belongs to the JAX trace that runs now. Draws go on counting.
@@ -156,15 +160,41 @@ def inner_scope(
     else:
         inner._tree.rehearsal = rehearsal or outer._tree.rehearsal
         inner._tree.sowable = sowable
+        inner._tree.withheld = outer._tree.withheld
+        if withheld is not None:
+            missing = {s: partial(withheld, s) for s in outer.rngs if s not in keys}
+            inner._tree.withheld = {**outer._tree.withheld, **missing}
     return inner
 
 
-def rehearsal_in(scope: Scope, once: CollectionFilter = False) -> Rehearsal:
+def guard(scope: Scope, error: Callable[[Sequence[str]], Exception]) -> None:
+    """Let nobody go around the transformation that variables at a place are made in.
+
+    Args:
+        scope: the place, outside of the transformation.
+        error: gives what to raise, from the path of the module that creates a variable at the place or
+            below, or that finds another shape than its initializer makes.
+
+    Example:
+        >>> from linen_core import bind
+        >>> from linen_core.extend import guard
+        >>> scope = bind({}, mutable=True)
+        >>> guard(scope, lambda path: ValueError("write vmap(...)"))
+        >>> scope.variable("state", "count", lambda: 0)
+        Traceback (most recent call last):
+          ...
+        ValueError: write vmap(...)
+    """
+    scope._tree.guards[scope.debug_path] = error
+
+
+def rehearsal_in(scope: Scope, once: CollectionFilter = False, runs: int = 2) -> Rehearsal:
     """Start a rehearsal of a body.
 
     Args:
         scope: a scope that the body is called in.
-        once: a filter of the collections whose variables only the first of two runs creates.
+        once: a filter of the collections whose variables only the first run creates.
+        runs: the number of runs that it counts as.
 
     Returns:
         The rehearsal, for `inner_scope`; call its `end` when the body has run.
@@ -178,7 +208,7 @@ def rehearsal_in(scope: Scope, once: CollectionFilter = False) -> Rehearsal:
         >>> _ = inner_scope(scope, {}, scope.rngs, False, rehearsal).make_rng()
         >>> rehearsal.end()  # the next draw is the third
     """
-    return Rehearsal(once, scope._tree.rehearsal)
+    return Rehearsal(once, scope._tree.rehearsal, runs)
 
 
 def is_rehearsing(scope: Scope) -> bool:
@@ -214,7 +244,7 @@ def are_calls_observed() -> bool:
 
 
 def bookkeeping(place: Any) -> Hashable:
-    """Give what was noted down at a place so far: the names in use, and the draws here and below.
+    """Give what was noted down at a place: names in use, open compact methods, draws here and below.
 
     Args:
         place: a scope or a bound module.
@@ -232,10 +262,10 @@ def bookkeeping(place: Any) -> Hashable:
         >>> bookkeeping(scope) == before
         False
     """
-    scope = place if isinstance(place, Scope) else place.scope
-    numbers = {} if scope is place else place._state.autoname_counts
+    scope, state = _scope_and_state(place)
+    numbers, depth = (state.autoname_counts, state.compact_depth) if state is not None else ({}, 0)
     names = sorted((name, tuple(kinds.items())) for name, kinds in scope.reservations().items())
-    return tuple(names), tuple(numbers.items()), _frozen_draws(scope._streams.draws)
+    return tuple(names), tuple(numbers.items()), depth, _frozen_draws(scope._streams.draws)
 
 
 def restore_bookkeeping(place: Any, notes: Any) -> None:
@@ -255,12 +285,16 @@ def restore_bookkeeping(place: Any, notes: Any) -> None:
         >>> bookkeeping(one) == bookkeeping(other)
         True
     """
-    names, numbers, draws = notes
-    scope = place if isinstance(place, Scope) else place.scope
-    if scope is not place:
-        place._state.autoname_counts = dict(numbers)
+    names, numbers, depth, draws = notes
+    scope, state = _scope_and_state(place)
+    if state is not None:
+        state.autoname_counts, state.compact_depth = dict(numbers), depth
     scope.restore_reservations({name: dict(kinds) for name, kinds in names})
     _thaw_draws(scope._streams.draws, draws)
+
+
+def _scope_and_state(place: Any) -> tuple[Scope, Any]:
+    return (place, None) if isinstance(place, Scope) else (place.scope, place._state)
 
 
 def _frozen_draws(draws: Draws) -> Hashable:

@@ -30,8 +30,9 @@ from linen_core._trace import is_tracer
 from linen_core.errors import ParameterMismatch, ScopeParamShapeError
 
 # The name under which a cached initializer stands in a jaxpr: the evaluation of `init` looks
-# for it, to run what is inside operation by operation, as without a trace.
-INITIALIZER_NAME = "initialize_parameter"
+# for it, to run what is inside operation by operation, as without a trace. No function that a user
+# defines has a name with a dot.
+INITIALIZER_NAME = "linen_core.initialize_parameter"
 
 _Shapes = tuple[Any, tuple[tuple[int, ...], ...]]
 

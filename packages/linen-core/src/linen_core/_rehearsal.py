@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -28,19 +29,25 @@ if TYPE_CHECKING:
 
 
 class Rehearsal:
-    """One run of a body that counts as two.
+    """One run of a body that counts as two, or more.
 
     Args:
         once: a filter of the collections whose variables the first run creates: the second one
             finds them, and does not draw for them again.
         outer: the rehearsal that the body is a part of.
+        runs: the number of runs that it counts as.
     """
 
-    def __init__(self, once: CollectionFilter = False, outer: "Rehearsal | None" = None) -> None:
+    def __init__(
+        self, once: CollectionFilter = False, outer: "Rehearsal | None" = None, runs: int = 2
+    ) -> None:
         self._once = once
+        self._runs = runs
         self._outer = outer
         self._created: list[str] = []
         self._open: list[tuple[_OpenDraw, bool]] = []
+        # What the counts went up by at the end, for bodies that JAX differentiates later.
+        self._added: Counter[tuple[int, str]] | None = None
 
     @contextlib.contextmanager
     def creating(self, col: str) -> Iterator[None]:
@@ -60,20 +67,30 @@ class Rehearsal:
         created, rehearsal = self._created, self
         while rehearsal is not None:
             is_once = any(in_filter(rehearsal._once, col) for col in created)
-            rehearsal._open.append((draw, is_once))
+            if rehearsal._added is None:
+                rehearsal._open.append((draw, is_once))
+            elif not is_once:
+                draw.count += rehearsal._added[id(draws), stream]
             rehearsal = rehearsal._outer
         return _OpenRng(lazy.rng, (*lazy.suffix, draw.count), draw)
 
     def end(self) -> None:
-        """Count what the body has drawn a second time."""
+        """Count what the body has drawn again, for the other runs."""
+        more = self._runs - 1
         again = [draw for draw, is_once in self._open if not is_once]
-        numbers: Counter[tuple[int, str]] = Counter()
+        self._added = Counter()
         for draw in again:
-            numbers[id(draw.draws), draw.stream] += draw.number
+            self._added[id(draw.draws), draw.stream] += more * draw.number
         for draw in again:
-            draw.count += numbers[id(draw.draws), draw.stream]
-            draw.draws.counts[draw.stream] += draw.number
-            draw.number *= 2
+            draw.count += self._added[id(draw.draws), draw.stream]
+            draw.draws.counts[draw.stream] += more * draw.number
+            draw.number *= self._runs
+
+    def take_back(self) -> None:
+        """Count nothing of what the body has drawn: its results are not used."""
+        for draw, _ in self._open:
+            draw.draws.counts[draw.stream] -= draw.number
+            draw.number = 0
 
 
 class _OpenDraw:

@@ -39,6 +39,7 @@ from linen_core.errors import (
     NameInUseError,
     ScopeCollectionNotFound,
     ScopeParamNotFoundError,
+    ScopeParamShapeError,
     ScopeVariableNotFoundError,
 )
 
@@ -372,10 +373,11 @@ class Scope(Place):
     @property
     def _streams(self) -> Streams:
         # Most scopes of an `apply` draw nothing.
-        if self._known_streams is None:
+        streams = self._known_streams
+        if streams is None:
             outer: Any = self.parent
-            self._known_streams = outer._streams.below(str(self.name))
-        return self._known_streams
+            streams = self._known_streams = outer._streams.below(str(self.name))
+        return streams
 
     @property
     def rngs(self) -> Mapping[str, Rng]:
@@ -504,7 +506,11 @@ class Scope(Place):
         found = self._read("params")
         value = _MISSING if found is None else found.get(name, _MISSING)
         if value is not _MISSING:
-            _parameter.check(self.debug_path, name, value, init_fn, init_args, init_kwargs)
+            try:
+                _parameter.check(self.debug_path, name, value, init_fn, init_args, init_kwargs)
+            except ScopeParamShapeError:
+                self._tree.check_guards(self.debug_path)
+                raise
         elif self.is_mutable_collection("params"):
             self._tree.check_trace(self.debug_path, f'creates the parameter "{name}"')
             with self._creating("params"):
@@ -519,6 +525,7 @@ class Scope(Place):
         return unboxed(value) if unbox else value
 
     def _creating(self, col: str) -> contextlib.AbstractContextManager[None]:
+        self._tree.check_guards(self.debug_path)
         rehearsal = self._tree.rehearsal
         return _NOTHING if rehearsal is None else rehearsal.creating(col)
 

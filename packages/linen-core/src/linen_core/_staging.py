@@ -77,22 +77,25 @@ def _is_traced(x: Any) -> bool:
 
 def _raise_for_specs(error: Exception, specs: Sequence[Any]) -> NoReturn:
     # Some of JAX's functions refuse tracers with a TypeError of their own.
-    if isinstance(error, NEEDS_VALUES) or (
-        isinstance(error, TypeError) and "Tracer" in str(error)
-    ):
-        raise LazyInitError("the variables", specs[0]) from None
+    if isinstance(error, NEEDS_VALUES) or (isinstance(error, TypeError) and "Tracer" in str(error)):
+        raise LazyInitError.of_value("the variables", specs[0]) from None
+    if isinstance(error, _NeedsRun):
+        raise LazyInitError.of_call(str(error), specs[0]) from None
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_name != "traced":
         frames = frames.tb_next
     raise error.with_traceback(frames and frames.tb_next)
 
 
-class _MayHoldTracers(Exception):  # noqa: N818 - not an error, a branch
-    """A result holds an object that JAX cannot look into."""
+class _NeedsRun(Exception):  # noqa: N818 - not an error, a branch
+    """What was traced cannot stand for the call; the text says why."""
 
 
 # What results may hold beside traced arrays.
 _PLAIN = (jax.Array, np.ndarray, np.generic, int, float, complex, str, bytes, jax.ShapeDtypeStruct)
+
+
+_DOUBLE = frozenset(map(np.dtype, (np.int64, np.uint64, np.float64, np.complex128)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +136,7 @@ def _stage(
         def replace(leaf: Any) -> Any:
             if not is_tracer(leaf):
                 if not isinstance(leaf, _PLAIN):
-                    raise _MayHoldTracers
+                    raise _NeedsRun(f"a variable holds a {type(leaf).__name__}")
                 return leaf
             outputs.append(leaf)
             return _Output(len(outputs) - 1)
@@ -149,7 +152,17 @@ def _stage(
     closed = jax.make_jaxpr(traced)(*arrays)
     if errors:
         raise errors.pop()
+    _check_precision(closed.jaxpr)
     return _Staged(closed, arrays, results.pop())
+
+
+def _check_precision(jaxpr: Jaxpr) -> None:
+    """Refuse what JAX cannot compile outside of the block of the model that turned on `enable_x64`."""
+    settings: Any = jax.config
+    if not settings.jax_enable_x64 and any(
+        getattr(var.aval, "dtype", None) in _DOUBLE for eqn in jaxpr.eqns for var in eqn.outvars
+    ):
+        raise _NeedsRun("the model turns on double precision for a part of it")
 
 
 def _evaluate_staged(staged: _Staged) -> Any:
@@ -157,7 +170,7 @@ def _evaluate_staged(staged: _Staged) -> Any:
     equations = needed_equations(jaxpr, jaxpr.outvars)
     _check_specs(staged, equations)
     values = _evaluate(jaxpr, equations, staged.closed.consts, staged.arrays)
-    values = _separate(values, jaxpr, equations)
+    values = _separate(values, jaxpr)
     arrays = [_as_array(value, var) for value, var in zip(values, jaxpr.outvars, strict=True)]
     return map_in_order(
         lambda leaf: arrays[leaf.index] if isinstance(leaf, _Output) else leaf, staged.result
@@ -185,7 +198,7 @@ def _check_specs(staged: _Staged, equations: Sequence[JaxprEqn]) -> None:
             for var in _read_by(needed_equations(jaxpr, [outvar]), [outvar]):
                 if var in specs:
                     where = jax.tree_util.keystr(path, simple=True, separator="/")
-                    raise LazyInitError(where, specs[var])
+                    raise LazyInitError.of_value(where, specs[var])
 
 
 def needed_equations(jaxpr: Jaxpr, outvars: Sequence[Any]) -> list[JaxprEqn]:
@@ -244,13 +257,17 @@ def _evaluate(
     return [read(var) for var in jaxpr.outvars]
 
 
-def _separate(values: Sequence[Any], jaxpr: Jaxpr, equations: Iterable[JaxprEqn]) -> list[Any]:
-    """Give each parameter an array of its own where a trace made one constant for several."""
-    constants = {v for e in equations if _is_initializer(e) and not e.invars for v in e.outvars}
+def _separate(values: Sequence[Any], jaxpr: Jaxpr) -> list[Any]:
+    """Give each result an array of its own where the trace made one for several parameters."""
+    given = {*jaxpr.invars, *jaxpr.constvars}
+    seen: set[Any] = set()
     separate = list(values)
     for i, var in enumerate(jaxpr.outvars):
-        if not isinstance(var, Literal) and var in constants and not is_tracer(values[i]):
+        if isinstance(var, Literal) or var in given or is_tracer(values[i]):
+            continue
+        if var in seen:
             separate[i] = jax.device_put(values[i], may_alias=False)
+        seen.add(var)
     return separate
 
 

@@ -74,6 +74,9 @@ class Streams:
         """Give the next key of a stream, or of "params" if there is no such stream."""
         keys = self._keys
         if stream not in keys:
+            for name in (stream, "params"):
+                if name not in keys and (refusal := tree.withheld.get(name)) is not None:
+                    raise refusal(path)
             if "params" not in keys:
                 raise InvalidRngError.missing_stream(
                     path, stream, keys, tree.flags.get("initializing", False)

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 from weakref import WeakValueDictionary
@@ -23,6 +23,10 @@ class Tree:
         is_valid: False from the moment that its `init` or `apply` has ended.
         rehearsal: what counts the draws, in a body whose draws count twice.
         constants: values of parameters that were made in this tree's trace and depend on no key.
+        withheld: for streams that are there outside of a lifted transformation but not in this tree,
+            what a draw from them raises, given the module path.
+        guards: for places whose variables have more axes than code outside of a transformation sees,
+            what creating or misreading one there or below raises, given the module path.
         sowable: a filter of further collections, in which nothing can be done but to sow.
         sown: what was sown into these, by collection.
     """
@@ -34,11 +38,13 @@ class Tree:
         "_warned",
         "constants",
         "flags",
+        "guards",
         "is_valid",
         "mutable",
         "rehearsal",
         "sowable",
         "sown",
+        "withheld",
     )
 
     def __init__(self, mutable: CollectionFilter, flags: Mapping[str, Any]) -> None:
@@ -48,6 +54,8 @@ class Tree:
         self.constants: dict[Any, Any] = {}
         self.rehearsal: Rehearsal | None = None
         self.sowable: CollectionFilter = False
+        self.guards: dict[tuple[str, ...], Callable[[Sequence[str]], Exception]] = {}
+        self.withheld: Mapping[str, Callable[[Sequence[str]], Exception]] = {}
         self.sown: dict[str, list[tuple[Sowing, Any]]] = {}
         self._adopted: WeakValueDictionary[int, Any] | None = None
         self._is_mutable: dict[str, bool] = {}
@@ -81,6 +89,12 @@ class Tree:
         """Refuse a change of variables inside a JAX transformation that began later."""
         if not self.is_own_trace():
             raise JaxTransformError(path, action)
+
+    def check_guards(self, path: tuple[str, ...]) -> None:
+        """Refuse what goes around the transformation that guards a place."""
+        for place, error in self.guards.items():
+            if path[: len(place)] == place:
+                raise error(path)
 
     def warn_once(self, text: str) -> None:
         """Warn, at the line outside this package, unless the same was said before."""

@@ -10,6 +10,7 @@ from linen_core._lifting import (
     bookkeeping,
     changed_collections,
     collections_at,
+    guard,
     inner_scope,
     is_rehearsing,
     put_collections,
@@ -19,7 +20,14 @@ from linen_core._lifting import (
 )
 from linen_core._module.containers import map_modules
 from linen_core._module.copies import arguments_of
-from linen_core._module.lifting import Names, names_in_use, rebound, standing_in
+from linen_core._module.lifting import (
+    Names,
+    current_module,
+    names_in_use,
+    rebound,
+    standing_alone,
+    standing_in,
+)
 from linen_core._parameter import PureInitializer
 from linen_core._rehearsal import Rehearsal
 
@@ -36,6 +44,7 @@ __all__ = [
     "changed_collections",
     "collections_at",
     "current_module",
+    "guard",
     "inner_scope",
     "is_rehearsing",
     "map_modules",
@@ -45,5 +54,6 @@ __all__ = [
     "rehearsal_in",
     "restore_bookkeeping",
     "sowable",
+    "standing_alone",
     "standing_in",
 ]

@@ -164,3 +164,47 @@ def test_init_only_arguments_are_kept_in_copies(module: Any, width: int, wider: 
     assert module.bind({}).unbind()[0].width == width
     assert [copy(features=2).width for copy in (module.clone, module.copy)] == [wider, wider]
     assert module.clone(factor=5, features=1).width == 5 + (width - 3 if width == 5 else 0)
+
+
+# Bound copies.
+
+
+class Marking(type(Module)):
+    """A metaclass that does something to every instance."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        module = super().__call__(*args, **kwargs)
+        object.__setattr__(module, "mark", 7)
+        return module
+
+
+def marked(cls: Any) -> Any:
+    """Wrap a constructor, as decorators of dataclasses do that check types."""
+    construct = cls.__init__
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it is one
+        construct(self, *args, **kwargs)
+        object.__setattr__(self, "mark", 7)
+
+    cls.__init__ = __init__
+    return cls
+
+
+class OfMetaclass(Module, metaclass=Marking):
+    value: int = 1
+
+    def __call__(self) -> Any:
+        return self.value, vars(self)["mark"]
+
+
+@marked
+class Decorated(Module):
+    value: int = 1
+
+    def __call__(self) -> Any:
+        return self.value, vars(self)["mark"]
+
+
+@pytest.mark.parametrize("make", [OfMetaclass, Decorated])
+def test_bound_copies_are_constructed_as_the_class_is(make: Any) -> None:
+    assert make(value=2).apply({}) == (2, 7)

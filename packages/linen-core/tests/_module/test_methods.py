@@ -107,6 +107,23 @@ def test_what_is_no_method(method: Any, shown: str) -> None:
     assert str(caught.value).endswith("Write for example method=Net.__call__.")
 
 
+def test_a_class_without_call() -> None:
+    class Encoder(Module):
+        width: int = 3
+
+        def encode(self) -> int:
+            return self.width
+
+    for use in (Encoder().apply, Encoder().init):
+        with pytest.raises(ApplyModuleInvalidMethodError) as caught:
+            use({} if use.__name__ == "apply" else KEY)  # type: ignore[operator]
+        assert str(caught.value) == (
+            "Encoder has no method __call__, which is called when no other one is given. Define it, "
+            'or write method="..." with the name of the method to call.'
+        )
+    assert Encoder().apply({}, method="encode") == 3
+
+
 def test_a_name_that_is_not_there() -> None:
     for use in (Net().apply, Net().init):
         with pytest.raises(MissingAttributeError) as caught:

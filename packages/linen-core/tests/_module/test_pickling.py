@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import cloudpickle
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linen_core import FrozenDict, LazyRng, Module, compact
+from linen_core import FrozenDict, LazyRng, Module, compact, struct
 from linen_core._context import context
 from linen_core.config import Config, config
 from linen_core.errors import InvalidScopeError
@@ -65,6 +65,16 @@ class Net(Module):
         return self.inner(self.layers[1](self.layers[0](x))) + noise
 
 
+class Named(NamedTuple):
+    function: Any
+    number: int
+
+
+@struct.dataclass
+class Boxed:
+    function: Any
+
+
 def negated(x: Any) -> Any:
     return -x
 
@@ -83,12 +93,14 @@ def negated(x: Any) -> Any:
         Dense,
         functools.partial(jax.nn.leaky_relu, negative_slope=0.3),
         [jax.nn.relu, (jnp.tanh, {"a": jax.nn.silu})],
+        FrozenDict(a=Named(jax.nn.relu, 1), b=Boxed(jax.nn.silu)),
         FrozenDict({"a": (1, 2)}),
         (Dense(), {"b": [Dense(4)]}),
         None,
     ],
     ids=(
-        "relu silu tanh function builtin ufunc dtype class partial containers frozen modules none"
+        "relu silu tanh function builtin ufunc dtype class partial containers records frozen modules "
+        "none"
     ).split(),
 )
 def test_modules_that_stand_alone(trip: Any, value: Any) -> None:

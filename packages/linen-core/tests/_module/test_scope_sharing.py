@@ -194,6 +194,28 @@ def test_names_of_the_other_stay_taken_between_its_calls() -> None:
         Twice(name="Leaf_0").init(KEY)
 
 
+def test_a_module_that_moves_while_it_runs_can_run_again() -> None:
+    class Moves(Module):
+        inner: Any
+
+        @compact
+        def __call__(self) -> int:
+            share_scope(self, self.inner)
+            self.param("own", lambda key: 2.0)
+            return self.inner() + Leaf(name="leaf")()
+
+    class Runs(Module):
+        @compact
+        def __call__(self) -> int:
+            moves = Moves(Leaf())
+            return moves() + moves()
+
+    expected = {"params": {"Leaf_0": {"w": 1.0, "own": 2.0, "leaf": {"w": 1.0}}}}
+    assert Runs().init(KEY) == expected
+    bound = Runs().bind(expected)
+    assert bound() == bound() == 4
+
+
 def test_what_is_sown_goes_together() -> None:
     _, updates = Wrapper(Leaf()).apply({"params": {"w": 1.0}}, capture_intermediates=True)
     assert updates == {"intermediates": {"__call__": (1, 1)}}

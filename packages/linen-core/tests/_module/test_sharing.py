@@ -1,5 +1,6 @@
 """Submodules as attributes: claimed, adopted, shared; containers; bound and detached copies."""
 
+import collections
 import gc
 import weakref
 from typing import Any, ClassVar, NamedTuple
@@ -99,6 +100,33 @@ def test_containers_become_immutable() -> None:
         assert type(value) is tuple
         assert isinstance(value[1], FrozenDict)
         assert value[1]["a"] == (2,)
+
+
+def test_other_mappings_stay_what_they_are() -> None:
+    class Settings(collections.UserDict[str, int]):
+        @property
+        def width(self) -> int:
+            return self["width"]
+
+    class Net(Module):
+        given: Settings
+
+        def setup(self) -> None:
+            self.made = Settings(width=4)
+
+        def __call__(self) -> tuple[int, int]:
+            return self.given.width, self.made.width
+
+    assert Net(Settings(width=3)).apply({}) == (3, 4)
+
+
+def test_structs_with_fields_that_are_no_arguments() -> None:
+    @struct.dataclass
+    class Pair:
+        leaf: Leaf
+        count: int = struct.field(pytree_node=False, init=False, default=3)
+
+    assert Holder(Pair(Leaf(1.0))).init(KEY)["params"] == {"held_leaf": {"w": 1.0}}
 
 
 def test_an_adopted_module_is_a_copy() -> None:

@@ -188,5 +188,5 @@ def test_values_that_the_code_needs_are_there(needs: Callable[[Any], Any]) -> No
             return x if needs(n) else 2 * x
 
     assert names(calls_of(Branches(), X, jnp.asarray(2))) == [("", "__call__")]
-    with pytest.raises(SummaryValueError, match="JAX says: .*traced array with shape"):
+    with pytest.raises(SummaryValueError, match=r"JAX says: .*traced array with shape"):
         calls_of(Branches(), X, spec(dtype="int32"))

@@ -77,7 +77,9 @@ from linen_modules.norm import BatchNorm, LayerNorm
 from linen_modules.pooling import avg_pool, max_pool, min_pool, pool
 from linen_modules.stochastic import Dropout
 from linen_transforms import (
+    Stack,
     add_metadata_axis,
+    capture,
     checkpoint,
     cond,
     custom_vjp,
@@ -87,10 +89,14 @@ from linen_transforms import (
     jvp,
     map_variables,
     named_call,
+    partitioning,
+    purify,
     remat,
     remat_scan,
     scan,
+    stack_blocks,
     switch,
+    unstack_blocks,
     value_and_grad,
     vjp,
     vmap,
@@ -140,6 +146,12 @@ __all__ = [
     "with_logical_partitioning",
     "with_partitioning",
     # lifted transformations
+    "Stack",
+    "capture",
+    "partitioning",
+    "purify",
+    "stack_blocks",
+    "unstack_blocks",
     "add_metadata_axis",
     "checkpoint",
     "cond",

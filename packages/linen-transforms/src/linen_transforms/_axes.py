@@ -4,8 +4,8 @@
 that is a prefix of the mapped tree.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,23 +14,43 @@ from linen_core import add_axis, remove_axis
 from linen_transforms.errors import AxisSizeError
 
 
-def map_with_axes(fn: Callable[[Any, str, Any], Any], axes: Any, tree: Any, where: str) -> Any:
-    """Map the leaves of a tree, each with its axis and its path.
+class Mapped(NamedTuple):
+    """A leaf of a tree and its axis.
 
-    Args:
-        fn: gives a new leaf from the axis, the path as text, and the leaf.
-        axes: a prefix of `tree`.
-        tree: a pytree.
-        where: what the tree is called in texts.
+    Attributes:
+        axis: the axis.
+        where: what the leaf is called in error texts.
+        leaf: the leaf.
     """
 
-    def map_part(path: Any, axis: Any, part: Any) -> Any:
-        prefix = where + jax.tree_util.keystr(path)
-        return jax.tree_util.tree_map_with_path(
-            lambda p, leaf: fn(axis, prefix + jax.tree_util.keystr(p), leaf), part
-        )
+    axis: Any
+    where: str
+    leaf: Any
 
-    return jax.tree_util.tree_map_with_path(map_part, axes, tree, is_leaf=lambda axis: axis is None)
+
+def with_axes(name: str, axes: Any, tree: Any, where: str) -> list[Mapped]:
+    """Give the leaves of a tree, each with its axis.
+
+    Args:
+        name: what the transformation is called.
+        axes: a prefix of `tree`.
+        tree: a pytree.
+        where: what the tree is called in error texts.
+
+    Raises:
+        AxisSizeError: `axes` is no prefix of the tree.
+    """
+    found: list[Mapped] = []
+
+    def visit(path: Any, axis: Any, part: Any) -> None:
+        for inner, leaf in jax.tree_util.tree_flatten_with_path(part)[0]:
+            found.append(Mapped(axis, where + jax.tree_util.keystr((*path, *inner)), leaf))
+
+    try:
+        jax.tree_util.tree_map_with_path(visit, axes, tree, is_leaf=lambda axis: axis is None)
+    except ValueError:
+        raise AxisSizeError.of_structure(name, where, axes, jax.tree.structure(tree)) from None
+    return found
 
 
 def common_size(
@@ -45,24 +65,28 @@ def common_size(
         mapped: pairs of axes and trees, by what they are called.
 
     Raises:
-        AxisSizeError: there is no axis, one that does not exist, or axes of different sizes.
+        AxisSizeError: there is no axis, one that does not exist, or axes of different sizes, or the
+            axes are no prefix of a tree.
     """
     sizes: dict[str, int] = {} if given is None else {argument: given}
 
-    def note(axis: Any, where: str, leaf: Any) -> None:
-        if isinstance(axis, int):
-            shape = jnp.shape(leaf)
-            if not -len(shape) <= axis < len(shape):
-                raise AxisSizeError.of_axis(name, where, axis, shape)
-            sizes[where] = shape[axis]
-
     for where, (axes, tree) in mapped.items():
-        map_with_axes(note, axes, tree, where)
+        for axis, leaf_where, leaf in with_axes(name, axes, tree, where):
+            if isinstance(axis, int):
+                shape = jnp.shape(leaf)
+                check_axis(name, leaf_where, axis, shape)
+                sizes[leaf_where] = shape[axis]
     if not sizes:
         raise AxisSizeError.of_nothing(name, argument)
     if len(set(sizes.values())) > 1:
         raise AxisSizeError.of_sizes(name, sizes)
     return next(iter(sizes.values()))
+
+
+def check_axis(name: str, where: str, axis: Any, shape: Sequence[Any]) -> None:
+    """Refuse an axis that does not exist."""
+    if not isinstance(axis, int) or not -len(shape) <= axis < len(shape):
+        raise AxisSizeError.of_axis(name, where, axis, shape)
 
 
 def split_keys(keys: Any, number: int) -> Any:

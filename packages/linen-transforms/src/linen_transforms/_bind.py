@@ -10,6 +10,7 @@ too.
 
 import dataclasses
 import functools
+import operator
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -149,11 +150,12 @@ def map_captured(replace: Replace, value: Any, outer: tuple[Any, ...] = ()) -> A
         The value; a new one where something in it was replaced.
     """
     if isinstance(value, functools.partial):
-        parts = (value.func, value.args, value.keywords)
-        new = tuple(map_captured(replace, part, outer) for part in parts)
-        if all(a is b for a, b in zip(new, parts, strict=True)):
+        positional, named = (value.func, *value.args), value.keywords
+        new = [map_captured(replace, part, outer) for part in positional]
+        new_named = {name: map_captured(replace, part, outer) for name, part in named.items()}
+        if all(map(operator.is_, [*new, *new_named.values()], [*positional, *named.values()])):
             return value
-        return type(value)(new[0], *new[1], **new[2])
+        return type(value)(*new, **new_named)
     if isinstance(value, types.MethodType):
         owner = map_captured(replace, value.__self__, outer)
         return value if owner is value.__self__ else types.MethodType(value.__func__, owner)

@@ -7,15 +7,21 @@ must exist before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from linen_core import CollectionFilter, in_filter
-from linen_transforms._carry import check_carry, differing_forms
+from linen_transforms._carry import differing_forms
 from linen_transforms._pack import Cut, Groups, with_cut
-from linen_transforms.errors import BranchMismatchError, PredicateError
+from linen_transforms.errors import (
+    BranchMismatchError,
+    CarryMismatchError,
+    PredicateError,
+    SplitRngsError,
+)
 
 
 def while_loop(
@@ -48,6 +54,7 @@ def while_loop(
         CarryMismatchError: the carry, or a carried variable, comes out of the body as something
             else.
         PredicateError: `cond_fn` returns something else than one bool.
+        SplitRngsError: a draw from a stream that `split_rngs` does not match.
         NotAScopeError: there is something else in `scope`.
 
     Example:
@@ -97,8 +104,8 @@ def while_loop(
             number, changing, carry = state
             scopes = enter(number, changing, True)
             after = body_fn(scopes, carry)
-            (changed,) = cut.leave(scopes)
-            check_carry("while_loop", path, *_settled((carry, changing), (after, changed)))
+            changed, _ = cut.leave(scopes)
+            _check_carry(cut, (carry, changing), (after, changed))
             return number if number is None else number + 1, changed, after
 
         state = (jnp.zeros((), jnp.int32) if has_number else None, changing, init)
@@ -106,7 +113,17 @@ def while_loop(
         return carry, (changed,)
 
     filters = (carry_variables, broadcast_variables)
-    return with_cut(inner, filters, (carry_variables,), streams, name="while_loop")(scope, init)
+    # Only what is carried can be sown: the iterations cannot be stacked.
+    loop = with_cut(
+        inner,
+        filters,
+        (carry_variables,),
+        streams,
+        name="while_loop",
+        sown=False,
+        withheld=partial(SplitRngsError, "while_loop"),
+    )
+    return loop(scope, init)
 
 
 def cond(
@@ -228,7 +245,7 @@ def _branching(
                 y = fn(scopes, *operands)
                 (changed,) = cut.leave(scopes)
                 results.append(jax.tree.map(_form, (y, changed)))
-                _check_branches(name, path, results)
+                _check_branches(name, cut, results)
                 return y, changed
 
             return run
@@ -239,13 +256,27 @@ def _branching(
     return with_cut(inner, (variables,), (variables,), (rngs,), name=name)
 
 
-def _check_branches(name: str, path: Sequence[str], results: Sequence[Any]) -> None:
-    (y, changed), (other_y, other_changed) = results[0], results[-1]
-    rows = differing_forms(y, other_y, "result")
-    for place, other in zip(changed, other_changed, strict=True):
-        rows |= differing_forms(place, other, "variable ")
+def _check_branches(name: str, cut: Cut, results: Sequence[tuple[Any, Any]]) -> None:
+    rows = _differing(cut, "result", results[0], results[-1])
     if rows:
+        path = cut.roots[0].debug_path
         raise BranchMismatchError.of_forms(name, path, len(results) - 1, rows)
+
+
+def _check_carry(cut: Cut, before: tuple[Any, Any], after: tuple[Any, Any]) -> None:
+    rows = _differing(cut, "carry", _settled(before, after), after)
+    if rows:
+        raise CarryMismatchError("while_loop", cut.roots[0].debug_path, rows)
+
+
+def _differing(
+    cut: Cut, what: str, one: tuple[Any, Any], other: tuple[Any, Any]
+) -> dict[str, tuple[str, str]]:
+    """Compare the forms of two pairs of a value and of the variables at each place."""
+    rows = differing_forms(one[0], other[0], what)
+    for root, here, there in zip(cut.roots, one[1], other[1], strict=True):
+        rows |= differing_forms(here, there, f"variables of {root.path_text}: ")
+    return rows
 
 
 def _check_scalar(name: str, path: Sequence[str], what: str, value: Any, *kinds: Any) -> None:
@@ -257,20 +288,19 @@ def _check_scalar(name: str, path: Sequence[str], what: str, value: Any, *kinds:
         if aval.shape == () and any(jnp.issubdtype(aval.dtype, kind) for kind in kinds):
             return
         found = f"{aval.dtype}{list(aval.shape)}"
-    kind = {jnp.bool_: "one bool", jnp.integer: "one integer"}[kinds[0]]
-    raise PredicateError(name, path, what, kind, found)
+    raise PredicateError(name, path, what, kinds[0] is jnp.integer, found)
 
 
-def _settled(before: Any, after: Any) -> tuple[Any, Any]:
+def _settled(before: Any, after: Any) -> Any:
     """Let weak types of a carry take the dtype that comes out, as `jax.lax.while_loop` does."""
     if jax.tree.structure(before) != jax.tree.structure(after):
-        return before, after
+        return before
 
     def settle(x: Any, y: Any) -> jax.ShapeDtypeStruct:
         gives_way = jax.typeof(x).weak_type and jnp.result_type(x, y) == jax.typeof(y).dtype
         return _form(y).update(shape=jnp.shape(x)) if gives_way else _form(x)
 
-    return jax.tree.map(settle, before, after), after
+    return jax.tree.map(settle, before, after)
 
 
 def _form(leaf: Any) -> jax.ShapeDtypeStruct:

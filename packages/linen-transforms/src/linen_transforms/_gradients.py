@@ -69,18 +69,38 @@ def value_and_grad(
         >>> y.item(), slope.item()
         (12.0, 12.0)
     """
-    refuse_reduce_axes(reduce_axes)
-    y, backward, *aux = vjp(
-        fn,
-        scope,
-        *primals,
-        has_aux=has_aux,
-        vjp_variables=False,
-        variables=variables,
-        rngs=rngs,
+    filters = (variables, rngs)
+    name = "value_and_grad"
+    return value_and_grad_of(name, fn, scope, primals, has_aux, reduce_axes, filters)
+
+
+def value_and_grad_of(
+    name: str,
+    fn: Callable[..., Any],
+    scopes: Any,
+    primals: Sequence[Any],
+    has_aux: bool,
+    reduce_axes: Sequence[str],
+    filters: tuple[CollectionFilter, CollectionFilter],
+) -> tuple[Any, Any]:
+    """Do what `value_and_grad` does, by another name.
+
+    Args:
+        name: what the transformation is called.
+        fn: as for `value_and_grad`.
+        scopes: a pytree of scopes.
+        primals: as for `value_and_grad`.
+        has_aux: as for `value_and_grad`.
+        reduce_axes: as for `value_and_grad`.
+        filters: `variables` and `rngs`.
+    """
+    form = functools.partial(ByPlace, places=scopes)
+    y, backward, *aux = vjp_by_place(
+        name, fn, form, scopes, primals, has_aux, reduce_axes, (False, *filters)
     )
-    if jnp.shape(y) != () or not jnp.issubdtype(jnp.result_type(y), jnp.inexact):
-        raise ScalarOutputError("value_and_grad", jnp.shape(y), jnp.result_type(y))
+    is_leaf = jax.tree.structure(y) == jax.tree.structure(0)
+    if not is_leaf or jnp.shape(y) or not jnp.issubdtype(jnp.result_type(y), jnp.inexact):
+        raise ScalarOutputError(name, _description(y))
     gradients = backward(jnp.ones_like(y))[1:]
     return ((y, *aux) if has_aux else y), gradients
 
@@ -159,7 +179,10 @@ def vjp_by_place(
         reduce_axes: as for `vjp`.
         filters: `vjp_variables`, `variables` and `rngs`.
     """
-    refuse_reduce_axes(reduce_axes)
+    if reduce_axes:
+        raise UnsupportedArgumentError(
+            "reduce_axes", "JAX removed it; use jax.lax.psum on the gradients instead"
+        )
     vjp_variables, variables, rngs = filters
 
     def inner(cut: Cut, groups: Any, keys: Any) -> Any:
@@ -271,20 +294,25 @@ def jvp_by_place(
     return with_cut(inner, (True,), (variables,), (rngs,), "jvp")(scopes)
 
 
-def refuse_reduce_axes(reduce_axes: Sequence[str]) -> None:
-    """Refuse an argument that JAX had once."""
-    if reduce_axes:
-        raise UnsupportedArgumentError(
-            "reduce_axes", "JAX removed it; use jax.lax.psum on the gradients instead"
-        )
-
-
 def _with_aux(name: str, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]:
     if not has_aux:
         return output, ()
     if not isinstance(output, tuple) or len(output) != 2:
-        raise AuxiliaryOutputError(name, output)
+        raise AuxiliaryOutputError(name, _description(output))
     return output[0], (output[1],)
+
+
+def _description(output: Any) -> str:
+    """Say what a function returns, without the values, which may be traced."""
+    forms = {path: _type_text(leaf) for path, leaf in leaves_by_path(output).items()}
+    if set(forms) == {""}:
+        return forms[""]
+    rows = ", ".join(f"{path}: {form}" for path, form in forms.items())
+    return f"a {type(output).__name__} with {rows or 'nothing'}"
+
+
+def _type_text(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else repr(leaf)
 
 
 def _check_sequences(primals: Any, tangents: Any) -> None:
@@ -312,17 +340,16 @@ def _fitting(given: Group, own: Group, cut: Cut) -> Group:
     fitting: list[Any] = []
     for tangents, variables, root in zip(given, own, cut.roots, strict=True):
         found, expected = leaves_by_path(tangents), leaves_by_path(variables)
-        differing = {
-            path: (_form(found.get(path)), _form(expected.get(path)))
+        rows = {
+            path: (_shape_text(found.get(path)), _shape_text(expected.get(path)))
             for path in {**expected, **found}
-            if _form(found.get(path)) != _form(expected.get(path))
         }
-        if differing:
+        if differing := {path: row for path, row in rows.items() if row[0] != row[1]}:
             raise TangentError.of_variables(root.debug_path, differing)
         structure = jax.tree.structure(variables)
         fitting.append(structure.unflatten([found[path] for path in expected]))
     return tuple(fitting)
 
 
-def _form(leaf: Any) -> str:
+def _shape_text(leaf: Any) -> str:
     return "nothing" if leaf is None else f"shape {jnp.shape(leaf)}"

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from linen_core import CollectionFilter, union_filters
+from linen_core import CollectionFilter, in_filter, union_filters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +96,16 @@ class VariableAxes:
             for filter_, axis in self.variable_axes.items()
             if not isinstance(axis, kind)
         }
+
+
+def has_axis_of_params(variable_axes: Mapping[CollectionFilter, Axis]) -> bool:
+    """Say whether parameters are mapped over an axis."""
+    axes = [
+        axis
+        for filter_, axis in VariableAxes(variable_axes).into.items()
+        if in_filter(filter_, "params")
+    ]
+    return any(axis is not None for axis in axes[:1])
 
 
 def union(filters: Iterable[CollectionFilter]) -> CollectionFilter:

@@ -26,7 +26,8 @@ from linen_core.extend import (
     restore_bookkeeping,
     sowable,
 )
-from linen_transforms._pack import Cut, Groups, with_cut
+from linen_transforms._fold_rngs import drawn
+from linen_transforms._pack import Cut, with_cut
 from linen_transforms._static import Names, Numbers, StaticArguments
 from linen_transforms.errors import UnsupportedArgumentError
 
@@ -83,7 +84,7 @@ def jit(
     def inner(cut: Cut, variables: Any, keys: Any, *args: Any, **kwargs: Any) -> Any:
         donated = static.positions(donate_argnums, args)
         rest, others, taken = static.split(args, kwargs)
-        keys = _drawn(cut, keys)
+        keys = drawn(cut, keys)
         places = [*cut.roots, *getattr(fn, "modules", ())]
 
         def run(variables: Any, keys: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -164,17 +165,6 @@ def _unshared(run: Callable[..., Any], donated: tuple[int, ...]) -> Callable[...
         return run(variables, keys, args, kwargs)
 
     return jax.jit(body, donate_argnums=tuple(n + 2 for n in donated))
-
-
-def _drawn(cut: Cut, keys: Groups) -> Groups:
-    """Draw one key from each stream, which the body's streams start from."""
-    return tuple(
-        tuple(
-            {stream: root.make_rng(stream) for stream in streams}
-            for root, streams in zip(cut.roots, group, strict=True)
-        )
-        for group in keys
-    )
 
 
 class _NotShared(Exception):  # noqa: N818 - not an error, a branch

@@ -13,9 +13,10 @@ import jax.core
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.interpreters import partial_eval
+from jax.tree_util import SequenceKey
 
 from linen_core import broadcast
-from linen_transforms._axes import common_size, map_with_axes
+from linen_transforms._axes import check_axis, common_size, with_axes
 from linen_transforms._carry import check_carry
 from linen_transforms.errors import LoopInvariantError
 
@@ -32,17 +33,30 @@ def loop(
     options: Mapping[str, Any],
     name: str = "scan",
     path: Sequence[str] = (),
+    describe: Callable[[Sequence[Any]], str] | None = None,
 ) -> Callable[..., Any]:
-    """Make a loop of a function `(broadcast_in, carry, *args)`; see `axes_scan.scan`."""
+    """Make a loop of a function `(broadcast_in, carry, *args)`; see `axes_scan.scan`.
+
+    Args:
+        fn: the function.
+        in_axes: the axes of `args`.
+        out_axes: the axes of what is stacked.
+        length: the number of iterations, if nothing else says it.
+        check_invariants: whether a broadcast result must not depend on the iteration.
+        options: arguments of `jax.lax.scan`.
+        name: what the loop is called in error texts.
+        path: the module path.
+        describe: says what is at a key path of the result of `fn`.
+    """
 
     def run(broadcast_in: Any, carry: Any, *args: Any) -> Any:
         size = common_size(name, "length", length, {"argument": (in_axes, args)})
-        slices = _Slices(in_axes, args)
+        slices = _Slices(name, in_axes, args)
 
         def body(carry: Any, sliced: Sequence[Any]) -> Any:
             return fn(broadcast_in, carry, *slices.joined(sliced))
 
-        traced = _Traced(body, carry, slices.forms(), out_axes, name, path)
+        traced = _Traced(body, carry, slices.forms(), out_axes, name, path, describe or _describe)
         invariants = traced.take_invariants(check_invariants)
         carry, stacked = jax.lax.scan(
             traced.iterate, traced.carry, slices.stacked, length=size, **options
@@ -56,15 +70,17 @@ def loop(
 class _Slices:
     """Arguments of a loop: those that are sliced, and those that are the same in all iterations."""
 
-    def __init__(self, axes: Any, args: Any) -> None:
-        leaves: list[tuple[Any, Any]] = []
+    def __init__(self, name: str, axes: Any, args: Any) -> None:
+        leaves = with_axes(name, axes, args, "argument")
+        for axis, where, leaf in leaves:
+            if axis is not broadcast:
+                check_axis(name, where, axis, jnp.shape(leaf))
         self._structure = jax.tree.structure(args)
-        map_with_axes(lambda axis, _, leaf: leaves.append((axis, leaf)), axes, args, "")
-        self._constants = [leaf if axis is broadcast else None for axis, leaf in leaves]
-        self._is_sliced = [axis is not broadcast for axis, _ in leaves]
+        self._is_sliced = [axis is not broadcast for axis, _, _ in leaves]
+        self._constants = [leaf if axis is broadcast else None for axis, _, leaf in leaves]
         self.stacked = [
             leaf if axis == 0 else jnp.moveaxis(leaf, axis, 0)
-            for axis, leaf in leaves
+            for axis, _, leaf in leaves
             if axis is not broadcast
         ]
 
@@ -97,6 +113,7 @@ class _Traced:
         out_axes: the axes of what is stacked.
         name: what the loop is called.
         path: the module path.
+        describe: says what is at a key path of the result.
 
     Attributes:
         carry: the leaves of the carry that goes in.
@@ -110,32 +127,36 @@ class _Traced:
         out_axes: Any,
         name: str,
         path: Sequence[str],
+        describe: Callable[[Sequence[Any]], str],
     ) -> None:
-        self._name = name
+        self._name, self._path, self._describe = name, path, describe
         carry = jax.tree.map(jnp.asarray, carry)
         closed, out = jax.make_jaxpr(body, return_shape=True)(carry, forms)
         promoted = _promoted(carry, out[1])
         if promoted is not carry:
             closed, out = jax.make_jaxpr(body, return_shape=True)(promoted, forms)
-        check_carry(name, path, promoted, out[1])
+        check_carry(name, path, promoted, out[1], lambda keys: describe((SequenceKey(1), *keys)))
         self.carry = jax.tree.leaves(promoted)
         self._closed: ClosedJaxpr = closed
         self._structure = jax.tree.structure(out)
         # For each leaf of the result: `broadcast`, `_CARRIED` or the axis that it is stacked along.
         self._kinds: list[Any] = [broadcast] * len(jax.tree.leaves(out[0]))
         self._kinds += [_CARRIED] * len(self.carry)
-        map_with_axes(lambda axis, _path, _leaf: self._kinds.append(axis), out_axes, out[2], "")
+        for axis, where, form in with_axes(name, out_axes, out[2], "result"):
+            if axis is not broadcast:
+                check_axis(name, where, axis, ("length", *form.shape))
+            self._kinds.append(axis)
         self._is_invariant = [False] * len(self._kinds)
 
     def take_invariants(self, check: bool) -> list[Any]:
         """Evaluate the broadcast results that are the same in all iterations, outside of the loop."""
         if not any(kind is broadcast for kind in self._kinds):
             return []
-        jaxpr, varying = self._closed.jaxpr, _varying(self._closed.jaxpr)
-        for i, (kind, var) in enumerate(zip(self._kinds, jaxpr.outvars, strict=True)):
-            is_varying = not isinstance(var, Literal) and var in varying
+        jaxpr = self._closed.jaxpr
+        varying = _is_varying(jaxpr, [True] * len(jaxpr.invars))
+        for i, (kind, is_varying) in enumerate(zip(self._kinds, varying, strict=True)):
             if kind is broadcast and is_varying and check:
-                raise LoopInvariantError(self._name, self._where(i))
+                raise LoopInvariantError(self._name, self._path, self._where(i))
             self._is_invariant[i] = kind is broadcast and not is_varying
         needed, _ = partial_eval.dce_jaxpr(jaxpr, self._is_invariant)
         values = jax.core.eval_jaxpr(needed, self._closed.consts)
@@ -145,9 +166,7 @@ class _Traced:
 
     def _where(self, index: int) -> str:
         paths, _ = jax.tree_util.tree_flatten_with_path(self._structure.unflatten(self._kinds))
-        (part, *rest) = paths[index][0]
-        what = ("the broadcast variable ", "", "the result ")[part.idx]
-        return what + jax.tree_util.keystr(tuple(rest))
+        return self._describe(paths[index][0])
 
     def iterate(self, carry: Sequence[Any], sliced: Sequence[Any]) -> Any:
         """Do one iteration: the body of `jax.lax.scan`."""
@@ -175,6 +194,11 @@ class _Traced:
         return self._structure.unflatten(leaves)
 
 
+def _describe(path: Sequence[Any]) -> str:
+    part, *rest = path
+    return ("broadcast value", "carry", "result")[part.idx] + jax.tree_util.keystr(tuple(rest))
+
+
 def _promoted(carry: Any, after: Any) -> Any:
     """Give Python scalars in a carry the dtype that comes out of the body, as `jax.lax.scan` does."""
     if jax.tree.structure(carry) != jax.tree.structure(after):
@@ -188,10 +212,21 @@ def _promoted(carry: Any, after: Any) -> Any:
     return jax.tree.map(lambda x, f: x.astype(f.dtype) if needs(x, f) else x, carry, after)
 
 
-def _varying(jaxpr: Jaxpr) -> set[Any]:
-    """Give the variables of a jaxpr that depend on its arguments."""
-    varying: set[Any] = set(jaxpr.invars)
+# Primitives that call a jaxpr, with the same arguments and results.
+_CALLS = ("jit", "pjit", "checkpoint", "remat2")
+
+
+def _is_varying(jaxpr: Jaxpr, arguments: Sequence[bool]) -> list[bool]:
+    """Say which results of a jaxpr depend on those of its arguments that are marked."""
+    varying = {var for var, varies in zip(jaxpr.invars, arguments, strict=True) if varies}
+
+    def marks(atoms: Sequence[Any]) -> list[bool]:
+        return [not isinstance(atom, Literal) and atom in varying for atom in atoms]
+
     for eqn in jaxpr.eqns:
-        if any(not isinstance(atom, Literal) and atom in varying for atom in eqn.invars):
-            varying.update(eqn.outvars)
-    return varying
+        outs = [any(marks(eqn.invars))] * len(eqn.outvars)
+        if any(outs) and eqn.primitive.name in _CALLS:
+            called = eqn.params["jaxpr"]
+            outs = _is_varying(getattr(called, "jaxpr", called), marks(eqn.invars))
+        varying.update(var for var, varies in zip(eqn.outvars, outs, strict=True) if varies)
+    return marks(jaxpr.outvars)

@@ -79,12 +79,12 @@ def map_variables(
 
         is_mutable = is_open and cut.is_mutable(mapped_collections)
         if init and is_mutable:
-            start = _mapped(cut, "map_in_fn", map_in_fn, mapped) if any(mapped) else mapped
-            created = _mapped(cut, "map_out_fn", map_out_fn, run(start)[1][0])
+            start = _mapped(cut, "in", map_in_fn, mapped) if any(mapped) else mapped
+            created = _mapped(cut, "out", map_out_fn, run(start)[1][0])
             mapped = tuple(map(_completed, mapped, created))
-        y, (changed, rest) = run(_mapped(cut, "map_in_fn", map_in_fn, mapped))
+        y, (changed, rest) = run(_mapped(cut, "in", map_in_fn, mapped))
         if is_mutable:
-            changed = _mapped(cut, "map_out_fn", map_out_fn, changed)
+            changed = _mapped(cut, "out", map_out_fn, changed)
         return y, (changed, rest)
 
     in_filters = (mapped_collections, variables)
@@ -139,7 +139,7 @@ def swap_collection(fn: Callable[..., Any], col_a: str, col_b: str) -> Callable[
 
 
 def _mapped(
-    cut: Cut, argument: str, fn: Callable[..., Any], group: tuple[Collections, ...]
+    cut: Cut, which: str, fn: Callable[..., Any], group: tuple[Collections, ...]
 ) -> tuple[Collections, ...]:
     """Apply a function to the collections at each place."""
     results = []
@@ -148,7 +148,7 @@ def _mapped(
         if not isinstance(result, Mapping) or not all(
             isinstance(col, str) and isinstance(tree, Mapping) for col, tree in result.items()
         ):
-            raise MappedVariablesError(root.debug_path, argument, result)
+            raise MappedVariablesError(root.debug_path, which, result)
         results.append(dict(result))
     return tuple(results)
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from linen_core import CollectionFilter
 from linen_transforms import lift
-from linen_transforms._in_out import Axis
+from linen_transforms._in_out import Axis, has_axis_of_params
 from linen_transforms._over_modules import over_modules
 from linen_transforms._static import Names, Numbers
 
@@ -53,6 +53,7 @@ def vmap(
         TransformTargetError: `target` is nothing that can be lifted.
         LiftedMethodError: `methods` names something that is no method.
         AxisSizeError: (when called) the mapped axes do not exist or have different sizes.
+        SplitRngsError: (when called) the body draws from a stream that `split_rngs` does not match.
         NotAModuleError: (when called) the first argument of a function holds no bound module.
 
     Example:
@@ -82,7 +83,13 @@ def vmap(
         "spmd_axis_name": spmd_axis_name,
         "metadata_params": metadata_params,
     }
-    return over_modules("vmap", target, lambda **own: partial(lift.vmap, **options | own), methods)
+    return over_modules(
+        "vmap",
+        target,
+        lambda **own: partial(lift.vmap, **options | own),
+        methods,
+        is_mapped=has_axis_of_params(variable_axes),
+    )
 
 
 def scan(
@@ -124,8 +131,8 @@ def scan(
         length: the number of iterations, if nothing that is looped over says it.
         reverse: whether the loop runs from the last entry to the first.
         unroll: how many iterations are put into one step of the compiled loop.
-        data_transform: a function `(scopes, variable groups, key groups)` that changes what an
-            iteration gets, inside of the loop.
+        data_transform: a function of the groups of variables and of keys that an iteration gets that
+            returns others of the same form, inside of the loop: for sharding constraints, say.
         metadata_params: what boxes are told about the axis that they gain and lose.
         methods: which methods of a class are lifted; `__call__` if None. A dict gives some methods
             other arguments.
@@ -143,6 +150,7 @@ def scan(
         CarryMismatchError: (when called) the carry comes out of the body as something else.
         LoopInvariantError: (when called) a broadcast variable or result depends on the iteration.
         KeywordArgumentsError: (when called) there are keyword arguments.
+        SplitRngsError: (when called) the body draws from a stream that `split_rngs` does not match.
         NotAModuleError: (when called) the first argument of a function holds no bound module.
 
     Example:
@@ -177,7 +185,13 @@ def scan(
         "metadata_params": metadata_params,
         "check_constancy_invariants": check_constancy_invariants,
     }
-    return over_modules("scan", target, lambda **own: partial(lift.scan, **options | own), methods)
+    return over_modules(
+        "scan",
+        target,
+        lambda **own: partial(lift.scan, **options | own),
+        methods,
+        is_mapped=has_axis_of_params(variable_axes),
+    )
 
 
 def checkpoint(
@@ -381,4 +395,9 @@ def remat_scan(
         "variable_axes": variable_axes,
         "split_rngs": split_rngs,
     }
-    return over_modules("remat_scan", target, lambda: partial(lift.remat_scan, **options))
+    return over_modules(
+        "remat_scan",
+        target,
+        lambda: partial(lift.remat_scan, **options),
+        is_mapped=has_axis_of_params(variable_axes),
+    )

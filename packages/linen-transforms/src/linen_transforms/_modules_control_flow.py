@@ -42,6 +42,7 @@ def while_loop(
         CarryMismatchError: the carry, or a carried variable, comes out of the body as something
             else.
         PredicateError: `cond_fn` returns something else than one bool.
+        SplitRngsError: a draw from a stream that `split_rngs` does not match.
         NotAModuleError: `mdl` holds no bound module.
 
     Example:
@@ -202,5 +203,6 @@ def _over_functions(
 
 
 def _unbound(fn: Callable[..., Any]) -> Callable[..., Any]:
-    is_method = isinstance(fn, types.MethodType) and is_module(fn.__self__)
-    return fn.__func__ if is_method else fn
+    if isinstance(fn, types.MethodType) and is_module(fn.__self__):
+        return fn.__func__
+    return fn

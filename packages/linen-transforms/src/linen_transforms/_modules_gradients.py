@@ -16,11 +16,10 @@ import jax
 
 from linen_core import CollectionFilter, Scope
 from linen_core.extend import map_modules
-from linen_transforms import lift
 from linen_transforms._bind import is_module, map_captured, modules_in, rebound_fields
 from linen_transforms._by_place import ByPlace, is_same_place
 from linen_transforms._custom_vjp import custom_vjp_by_place
-from linen_transforms._gradients import jvp_by_place, vjp_by_place
+from linen_transforms._gradients import jvp_by_place, value_and_grad_of, vjp_by_place
 from linen_transforms._over_modules import Transformation, over_modules
 from linen_transforms._pack import Cut
 from linen_transforms.errors import NotAModuleError, SeveralPlacesError, TransformTargetError
@@ -73,7 +72,7 @@ def grad(
         -12.0
     """
     y, gradients = _value_and_grad(
-        "grad", fn, mdl, primals, has_aux, reduce_axes, variables=variables, rngs=rngs
+        "grad", fn, mdl, primals, has_aux, reduce_axes, (variables, rngs)
     )
     return (gradients, y[1]) if has_aux else gradients
 
@@ -126,7 +125,7 @@ def value_and_grad(
         (12.0, 12.0)
     """
     return _value_and_grad(
-        "value_and_grad", fn, mdl, primals, has_aux, reduce_axes, variables=variables, rngs=rngs
+        "value_and_grad", fn, mdl, primals, has_aux, reduce_axes, (variables, rngs)
     )
 
 
@@ -319,19 +318,19 @@ def custom_vjp(
         >>> jax.grad(SignScale().apply)({"params": {"w": 3.0}}, 2.0)["params"]["w"].item()
         1.0
     """
-    functions = [_function("custom_vjp", each) for each in (fn, forward_fn)]
+    plain, forward = (_function("custom_vjp", each) for each in (fn, forward_fn))
 
-    def either(mdl: Any, *args: Any, number: int = 0, **kwargs: Any) -> Any:
-        return functions[number](mdl, *args, **kwargs)
+    def either(mdl: Any, *args: Any, is_forward: bool = False, **kwargs: Any) -> Any:
+        return (forward if is_forward else plain)(mdl, *args, **kwargs)
 
-    @functools.wraps(functions[0])
+    @functools.wraps(plain)
     def lifted(mdl: Any, /, *args: Any, **kwargs: Any) -> Any:
         form = functools.partial(_form, name="custom_vjp", order=_fields_first(mdl, either, args))
 
         def transformation(body: Any) -> Callable[..., Any]:
-            forward = functools.partial(body, number=1)
+            bodies = (body, functools.partial(body, is_forward=True))
             return custom_vjp_by_place(
-                body, forward, backward_fn, form, grad_vars, nondiff_argnums, body.modules
+                *bodies, backward_fn, form, grad_vars, nondiff_argnums, body.modules
             )
 
         body, arrays = _without_modules(either, args)
@@ -347,12 +346,13 @@ def _value_and_grad(
     primals: Sequence[Any],
     has_aux: bool,
     reduce_axes: Sequence[str],
-    **filters: CollectionFilter,
+    filters: tuple[CollectionFilter, CollectionFilter],
 ) -> tuple[Any, Any]:
-    options: dict[str, Any] = {"has_aux": has_aux, "reduce_axes": reduce_axes, **filters}
-
     def transformation(body: Callable[..., Any]) -> Callable[..., Any]:
-        return functools.partial(lift.value_and_grad, body, **options)
+        def run(scopes: Any, *primals: Any) -> Any:
+            return value_and_grad_of(name, body, scopes, primals, has_aux, reduce_axes, filters)
+
+        return run
 
     return _apply(name, fn, mdl, primals, transformation)
 
@@ -434,11 +434,11 @@ def _form(
     """
     if len(cut.roots) == 1 and not is_list:
         return ByPlace(cut, cut.roots[0])
-    if is_list is False:
-        raise SeveralPlacesError(name, [root.debug_path for root in cut.roots], instead)
     places: list[Scope] = []
     for scope in order:
         is_known = any(is_same_place(scope, place) for place in places)
         if not is_known and any(is_same_place(scope, root) for root in cut.roots):
             places.append(scope)
+    if is_list is False:
+        raise SeveralPlacesError(name, [place.debug_path for place in places], instead)
     return ByPlace(cut, places)

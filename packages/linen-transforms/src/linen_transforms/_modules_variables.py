@@ -183,5 +183,8 @@ def add_metadata_axis(
     """
     options = {"variable_axes": variable_axes, "metadata_params": metadata_params}
     return over_modules(
-        "map_variables", target, lambda **own: partial(lifted_metadata_axis, **options | own), methods
+        "map_variables",
+        target,
+        lambda **own: partial(lifted_metadata_axis, **options | own),
+        methods,
     )

@@ -214,22 +214,58 @@ def get_axis_names(axes_metadata: Mapping[str, Any]) -> FrozenDict[str, Any]:
         >>> tuple(names["dense"]["kernel"])
         ('embed', 'mlp')
     """
-    return freeze({name: value for name, value in map(_named, *_columns(axes_metadata))})
+    return freeze(_names_of_all(axes_metadata))
 
 
-def _columns(tree: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
-    return list(tree.keys()), list(tree.values())
+def _names_of_all(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(_named(name, value) for name, value in tree.items())
 
 
 def _named(name: str, value: Any) -> tuple[str, Any]:
     if isinstance(value, Mapping):
-        return name, dict(map(_named, *_columns(value)))
+        return name, _names_of_all(value)
     if not isinstance(value, AxisMetadata):
         raise AxisNamesError.of_leaf(value)
-    return name.removesuffix(SUFFIX), map_names(lambda names: PartitionSpec(*names), value.names)
+    return name.removesuffix(SUFFIX), _map_names(lambda names: PartitionSpec(*names), value.names)
 
 
-def map_names(fn: Callable[[Any], Any], names: Any) -> Any:
+def with_name(tree: Any, axis: int, name: str | None) -> Any:
+    """Insert the name of an axis that the variables of a tree of metadata have gained."""
+
+    def inserted(names: Any) -> Any:
+        longer = list(names)
+        longer.insert(axis if axis >= 0 else axis + len(longer) + 1, name)
+        return tuple(longer)
+
+    return _map_metadata(inserted, tree)
+
+
+def without_name(tree: Any, where: str, axis: int, name: str | None) -> Any:
+    """Take out the name of an axis that the variables of a tree of metadata have lost.
+
+    Raises:
+        AxisNamesError: the axis has another name.
+    """
+
+    def removed(names: Any) -> Any:
+        rest = list(names)
+        if not -len(rest) <= axis < len(rest) or rest.pop(axis) != name:
+            raise AxisNamesError.of_axis(where, axis, name, names)
+        return tuple(rest)
+
+    return _map_metadata(removed, tree)
+
+
+def _map_metadata(fn: Callable[[Any], Any], tree: Any) -> Any:
+    def map_one(leaf: Any) -> Any:
+        if not isinstance(leaf, AxisMetadata):
+            return leaf
+        return AxisMetadata(_map_names(fn, leaf.names))
+
+    return jax.tree.map(map_one, tree, is_leaf=lambda leaf: isinstance(leaf, AxisMetadata))
+
+
+def _map_names(fn: Callable[[Any], Any], names: Any) -> Any:
     """Apply a function to the names of an array, or to those of each array of a mapping."""
     return jax.tree.map(fn, names, is_leaf=lambda node: not isinstance(node, Mapping))
 

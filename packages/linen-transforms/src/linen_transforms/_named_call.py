@@ -3,7 +3,7 @@
 import functools
 import types
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 
@@ -44,27 +44,32 @@ def named_call(class_fn: Target, force: bool = True) -> Target:
         >>> "Double.__call__" in lowered.as_text(debug_info=True)
         True
     """
-    if isinstance(class_fn, type) and issubclass(class_fn, Module):
-        named: Any = named_call(class_fn.__call__, force)
-        for mark in ("compact", "method_handler_wrapped"):
-            vars(named).pop(mark, None)
-        vars(named)["nowrap"] = True
-        body = {"__module__": class_fn.__module__, "__doc__": class_fn.__doc__, "__call__": named}
-        return type(class_fn)(class_fn.__name__, (class_fn,), body)
-    if is_module(class_fn) or isinstance(class_fn, type) or not callable(class_fn):
-        raise TransformTargetError("named_call", class_fn)
-    if isinstance(class_fn, types.MethodType):
-        unbound = named_call(class_fn.__func__, force)
-        return types.MethodType(unbound, class_fn.__self__)  # type: ignore[return-value]
+    target: Any = class_fn
+    if isinstance(target, type) and issubclass(target, Module):
+        return _named_class(target, force)
+    if isinstance(target, types.MethodType) and is_module(target.__self__):
+        named = named_call(target.__func__, force)
+        return cast(Target, types.MethodType(named, target.__self__))
+    if is_module(target) or isinstance(target, type) or not callable(target):
+        raise TransformTargetError("named_call", target)
 
-    @functools.wraps(class_fn)
+    @functools.wraps(target)
     def call(*args: Any, **kwargs: Any) -> Any:
         if not (force or config.profile):
-            return class_fn(*args, **kwargs)
-        with jax.named_scope(_label(class_fn, args)):
-            return class_fn(*args, **kwargs)
+            return target(*args, **kwargs)
+        with jax.named_scope(_label(target, args)):
+            return target(*args, **kwargs)
 
-    return call  # type: ignore[return-value]
+    return cast(Target, call)
+
+
+def _named_class(cls: Any, force: bool) -> Any:
+    named: Any = named_call(cls.__call__, force)
+    for mark in ("compact", "method_handler_wrapped"):
+        vars(named).pop(mark, None)
+    vars(named)["nowrap"] = True
+    body = {"__module__": cls.__module__, "__doc__": cls.__doc__, "__call__": named}
+    return type(cls)(cls.__name__, (cls,), body)
 
 
 def _label(fn: Callable[..., Any], args: tuple[Any, ...]) -> str:

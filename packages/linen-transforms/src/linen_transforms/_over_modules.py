@@ -13,9 +13,14 @@ from typing import Any, TypeVar
 import jax
 
 from linen_core import Module
-from linen_core.extend import arguments_of, names_in_use, standing_in
+from linen_core.extend import arguments_of, guard, names_in_use, standing_in
 from linen_transforms._bind import Binding, is_module, modules_in, reference, resolve
-from linen_transforms.errors import LiftedMethodError, NotAModuleError, TransformTargetError
+from linen_transforms.errors import (
+    LiftedMethodError,
+    LiftedModuleError,
+    NotAModuleError,
+    TransformTargetError,
+)
 
 Transformation = Callable[[Callable[..., Any]], Callable[..., Any]]
 Target = TypeVar("Target")
@@ -68,6 +73,7 @@ def over_modules(
     make: Callable[..., Transformation],
     methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | str | None = None,
     is_anonymous: bool = False,
+    is_mapped: bool = False,
 ) -> Any:
     """Lift a class, a method or a function.
 
@@ -78,13 +84,15 @@ def over_modules(
         methods: which methods of a class are lifted: `__call__` if None, one or several by name, or
             a dict from names to arguments of the transformation that only they get.
         is_anonymous: whether methods of a class are called without knowing their place.
+        is_mapped: whether the parameters of a class have more axes outside of its lifted methods.
 
     Raises:
         TransformTargetError: `target` is nothing that can be lifted.
         LiftedMethodError: `methods` names something that is no method.
     """
     if isinstance(target, type) and issubclass(target, Module):
-        return _lift_class(name, target, make, methods, is_anonymous)
+        lifted = _lift_class(name, target, make, methods, is_anonymous)
+        return _guarded(name, target, lifted) if is_mapped else lifted
     if isinstance(target, types.MethodType) and is_module(target.__self__):
         lifted = _lift_function(name, target.__func__, make())
         return functools.wraps(target)(functools.partial(lifted, target.__self__))
@@ -112,6 +120,17 @@ def _lift_class(
             raise LiftedMethodError(name, cls.__name__, method)
         body[method] = _lift_method(cls, found, make(**own), is_anonymous)
     return type(f"{name.capitalize()}{cls.__name__}", (cls,), body)
+
+
+def _guarded(name: str, cls: type[Module], lifted: type[Module]) -> type[Module]:
+    """Let a lifted class make no parameters outside of its lifted methods."""
+
+    def setup(self: Any) -> None:
+        guard(self.scope, functools.partial(LiftedModuleError, name, self.path))
+        cls.setup(self)
+
+    lifted.setup = functools.wraps(cls.setup)(setup)
+    return lifted
 
 
 def _lift_method(

@@ -27,6 +27,7 @@ from linen_core import (
     CollectionFilter,
     Scope,
     group_collections,
+    in_filter,
     intersect_filters,
     union_filters,
 )
@@ -41,8 +42,10 @@ from linen_core.extend import (
 )
 from linen_transforms.errors import KeywordArgumentsError, NotAScopeError
 
-# For each filter, for each outermost place: the collections, or the streams, that match.
-Groups: TypeAlias = tuple[tuple[dict[str, Any], ...], ...]
+# For each outermost place: the collections, or the streams, that match a filter.
+Group: TypeAlias = tuple[dict[str, Any], ...]
+# For each filter: its group.
+Groups: TypeAlias = tuple[Group, ...]
 
 
 class Cut:
@@ -54,6 +57,7 @@ class Cut:
         sown: a filter of the collections that the body may sow into, if the scopes themselves may no
             more than that or if no other filter matches. What is sown where no other filter matches
             is one more group, the last, of what leaves. None stands for those of the filters.
+        withheld: gives what a draw from a stream raises that is there outside but not for the body.
 
     Attributes:
         roots: the outermost scopes.
@@ -68,6 +72,7 @@ class Cut:
         scopes: Any,
         out_filters: Sequence[CollectionFilter],
         sown: CollectionFilter | None = None,
+        withheld: Callable[[str, Sequence[str]], Exception] | None = None,
     ) -> None:
         leaves, self._structure = jax.tree.flatten(scopes)
         for leaf in leaves:
@@ -81,6 +86,7 @@ class Cut:
             changeable = union_filters(changeable, out_filter)
         self._changeable = changeable
         self._sown = self._changeable if sown is None else sown
+        self._withheld = withheld
 
     def variables(self, filters: Sequence[CollectionFilter]) -> Groups:
         """Take the variables out."""
@@ -90,9 +96,9 @@ class Cut:
         """Take the keys of the random streams out."""
         return _by_filter([root.rngs for root in self.roots], filters)
 
-    def rehearse(self, once: CollectionFilter) -> Rehearsal:
-        """Start a run of the body whose draws count twice, but for new variables `once`."""
-        return rehearsal_in(self.roots[0], once)
+    def rehearse(self, once: CollectionFilter, runs: int = 2) -> Rehearsal:
+        """Start a run of the body whose draws count as those of several, but for new variables `once`."""
+        return rehearsal_in(self.roots[0], once, runs)
 
     def enter(
         self,
@@ -130,6 +136,7 @@ class Cut:
                     beside,
                     is_anonymous,
                     allowed(self._sowable(root)),
+                    self._withheld,
                 )
             )
         leaves = [functools.reduce(_descend, path, inner[i]) for i, path in self.places]
@@ -157,6 +164,37 @@ class Cut:
         for group in variables:
             for root, collections in zip(self.roots, group, strict=True):
                 put_collections(root, collections)
+
+    def split(self, group: Group) -> tuple[Group, Group]:
+        """Part the collections of a group: those that the body can change, and the others."""
+        parts = tuple(
+            tuple(
+                {
+                    col: tree
+                    for col, tree in found.items()
+                    if in_filter(root.mutable, col) is changes
+                }
+                for root, found in zip(self.roots, group, strict=True)
+            )
+            for changes in (True, False)
+        )
+        return parts[0], parts[1]
+
+    def named(self, axes: Sequence[Any], groups: Groups) -> dict[str, tuple[Any, Any]]:
+        """Give collections with the axes of their groups, by what error texts call them."""
+        return {
+            f'collection "{col}" of {root.path_text}': (axis, tree)
+            for axis, group in zip(axes, groups, strict=True)
+            for root, found in zip(self.roots, group, strict=True)
+            for col, tree in found.items()
+        }
+
+    def describe(self, path: Sequence[Any]) -> str:
+        """Say which variable has a key path in a group, for error texts."""
+        place, col, *names = path
+        where = [*self.roots[place.idx].debug_path]
+        where += [jax.tree_util.keystr((name,), simple=True) for name in names]
+        return f'variable /{"/".join(where)} of collection "{col.key}"'
 
     def is_mutable(self, filters: CollectionFilter) -> bool:
         """Say whether the body can change any collection that a filter matches."""
@@ -240,18 +278,18 @@ def with_cut(
     name: str,
     enable_kwargs: bool = False,
     sown: CollectionFilter | None = None,
+    withheld: Callable[[str, Sequence[str]], Exception] | None = None,
 ) -> Callable[..., Any]:
     """Do what `pack` does, for a function that gets the `Cut` in place of two of its methods.
 
-    Args:
-        sown: a filter for `Cut`.
+    `sown` and `withheld` are arguments of `Cut`.
     """
 
     @functools.wraps(fn)
     def wrapper(scopes: Any, /, *args: Any, **kwargs: Any) -> Any:
         if kwargs and not enable_kwargs:
             raise KeywordArgumentsError(name, kwargs)
-        cut = Cut(scopes, out_variable_filters, sown)
+        cut = Cut(scopes, out_variable_filters, sown, withheld)
         variables, keys = cut.variables(in_variable_filters), cut.keys(rng_filters)
         y, changed = fn(cut, variables, keys, *args, **kwargs)
         cut.put(changed)

@@ -1,14 +1,19 @@
 """`scan` over functions of scopes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
+
+from jax.tree_util import keystr
 
 from linen_core import CollectionFilter, subtract_filters
 from linen_core import broadcast as broadcast_axis
+from linen_core.extend import Rehearsal
 from linen_transforms._axes import common_size, split_keys, with_axis, without_axis
 from linen_transforms._in_out import Axis, VariableAxes, union
 from linen_transforms._loop import loop
 from linen_transforms._pack import Cut, with_cut
+from linen_transforms.errors import SplitRngsError
 
 
 def scan(
@@ -51,8 +56,8 @@ def scan(
         reverse: whether the loop runs from the last entry to the first.
         unroll: how many iterations are put into one step of the compiled loop.
         _split_transpose: as for `jax.lax.scan`.
-        data_transform: a function `(scopes, variable groups, key groups)` that changes what an
-            iteration gets, inside of the loop.
+        data_transform: a function of the groups of variables and of keys that an iteration gets that
+            returns others of the same form, inside of the loop: for sharding constraints, say.
         metadata_params: what boxes are told about the axis that they gain and lose.
         check_constancy_invariants: whether a broadcast variable or result that depends on the
             iteration is an error. If False, that of the last iteration is kept.
@@ -65,6 +70,7 @@ def scan(
         CarryMismatchError: (when called) the carry comes out of the body as something else.
         LoopInvariantError: (when called) a broadcast variable or result depends on the iteration.
         KeywordArgumentsError: (when called) there are keyword arguments.
+        SplitRngsError: (when called) the body draws from a stream that `split_rngs` does not match.
         NotAScopeError: (when called) the first argument has something else in it than scopes.
 
     Example:
@@ -88,11 +94,13 @@ def scan(
 
     def inner(cut: Cut, variables: Any, keys: Any, carry: Any, *args: Any) -> Any:
         shared, carried, *stacked = variables
-        mapped = {"argument": (in_axes, args)}
-        mapped |= {
-            f"collection {f!r}": (a, v) for f, a, v in zip(filters, axes, stacked, strict=True)
-        }
-        size = common_size("scan", "length", length, mapped)
+        carried, kept = cut.split(carried)
+        size = common_size(
+            f"{cut.roots[0].path_text}: scan",
+            "length",
+            length,
+            {"argument": (in_axes, args)} | cut.named(axes, tuple(stacked)),
+        )
         keys = tuple(
             split_keys(group, size) if is_split else group
             for group, is_split in zip(keys, are_split, strict=True)
@@ -101,16 +109,22 @@ def scan(
             without_axis(group, axis, metadata_params)
             for group, axis in zip(stacked, axes, strict=True)
         )
+        rehearsals: list[Rehearsal] = []
         key_axes = tuple(0 if is_split else broadcast_axis for is_split in are_split)
 
         def body(_: Any, carry: Any, stacked: Any, keys: Any, args: Any) -> Any:
             carried, carry = carry
             groups = (shared, carried, *stacked)
-            rehearsal = cut.rehearse(once=variable_broadcast)
-            scopes = cut.enter(groups, keys, rehearsal)
             if data_transform is not None:
-                groups, keys = data_transform(scopes, groups, keys)
-                scopes = cut.enter(groups, keys, rehearsal)
+                groups, keys = data_transform(groups, keys)
+            # flax.linen runs the body to check the invariants, and for every dtype of the carry.
+            if rehearsals:
+                rehearsals[-1].take_back()
+            runs = len(rehearsals) + (2 if check_constancy_invariants else 1)
+            once = variable_broadcast if check_constancy_invariants else False
+            rehearsal = cut.rehearse(once, runs)
+            rehearsals.append(rehearsal)
+            scopes = cut.enter((kept, *groups), keys, rehearsal)
             carry, y = fn(scopes, carry, *args)
             rehearsal.end()
             shared_out, carried_out, *stacked_out = cut.leave(scopes)
@@ -124,6 +138,7 @@ def scan(
             check_invariants=check_constancy_invariants,
             options={"reverse": reverse, "unroll": unroll, "_split_transpose": _split_transpose},
             path=cut.roots[0].debug_path,
+            describe=partial(_describe, cut),
         )
         shared_out, (carried, carry), (ys, stacked_out) = run(
             None, (carried, carry), stacked, keys, args
@@ -142,4 +157,16 @@ def scan(
         streams,
         name="scan",
         sown=subtract_filters(True, union([*unstacked, both.only_in])),
+        withheld=partial(SplitRngsError, "scan"),
     )
+
+
+def _describe(cut: Cut, path: Sequence[Any]) -> str:
+    """Say what is at a key path of the result of the body."""
+    part, *rest = path
+    if part.idx == 0:
+        return cut.describe(rest)
+    is_variable = rest[0].idx == (0 if part.idx == 1 else 1)
+    if is_variable:
+        return cut.describe(rest[1:])
+    return ("carry" if part.idx == 1 else "result") + keystr(tuple(rest[1:]))

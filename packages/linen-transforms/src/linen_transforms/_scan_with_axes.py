@@ -7,16 +7,13 @@ axis more, and its name is inserted at its position; on the way in it is taken o
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import jax
-
 from linen_core import CollectionFilter, in_filter, union_filters
 from linen_transforms import lift
 from linen_transforms._in_out import Axis, ScanIn, ScanOut
 from linen_transforms._modules import Methods
-from linen_transforms._named_axes import SUFFIX, AxisMetadata, map_names
+from linen_transforms._named_axes import SUFFIX, with_name, without_name
 from linen_transforms._over_modules import over_modules
 from linen_transforms._pack import pack
-from linen_transforms.errors import AxisNamesError
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 
@@ -54,8 +51,8 @@ def scan_with_axes(
         unroll: how many iterations are put into one step of the compiled loop.
         axis_name: the logical name of the axis that is looped over.
         axes_collections: the collections of variables with named axes.
-        data_transform: a function `(scopes, variable groups, key groups)` that changes what an
-            iteration gets, inside of the loop.
+        data_transform: a function of the groups of variables and of keys that an iteration gets that
+            returns others of the same form, inside of the loop: for sharding constraints, say.
         methods: which methods of a class are lifted; `__call__` if None. A dict gives some methods
             other arguments of `scan`.
 
@@ -189,7 +186,7 @@ def _with_names(
             for collection, axis_name in axis_names.items():
                 axis = _axis_of(collection, all_options["variable_axes"])
                 if axis is not None:
-                    lifted = _with_axis_name(lifted, collection + SUFFIX, axis, axis_name)
+                    lifted = with_axis_name(lifted, collection + SUFFIX, axis, axis_name)
             return lifted
 
         return transformation
@@ -207,39 +204,27 @@ def _axis_of(collection: str, variable_axes: Mapping[CollectionFilter, Axis]) ->
     return axis.axis if isinstance(axis, (ScanIn, ScanOut)) else axis
 
 
-def _with_axis_name(
-    fn: Callable[..., Any], collection: str, axis: int, name: str
+def with_axis_name(
+    fn: Callable[..., Any], collections: CollectionFilter, axis: int, name: str | None
 ) -> Callable[..., Any]:
-    """Take the name of an axis out of what a function of scopes sees, and insert it in what it makes."""
+    """Take the name of an axis out of what a function of scopes sees, and insert it in what it makes.
 
-    def removed(names: Any) -> Any:
-        rest = list(names)
-        if not -len(rest) <= axis < len(rest) or rest.pop(axis) != name:
-            raise AxisNamesError.of_axis(collection, axis, name, names)
-        return tuple(rest)
-
-    def inserted(names: Any) -> Any:
-        longer = list(names)
-        longer.insert(axis if axis >= 0 else axis + len(longer) + 1, name)
-        return tuple(longer)
+    Args:
+        fn: a function of scopes that maps over the axis.
+        collections: a filter of the collections of axis metadata.
+        axis: the position of the axis in the variables.
+        name: its name.
+    """
+    where = repr(collections) if isinstance(collections, str) else "a stack"
 
     def inner(
         scope_fn: Any, repack_fn: Any, variables: Any, keys: Any, *args: Any, **kwargs: Any
     ) -> Any:
         names, others = variables
-        scopes = scope_fn((_map_metadata(removed, names), others), keys)
+        scopes = scope_fn((without_name(names, where, axis, name), others), keys)
         y = fn(scopes, *args, **kwargs)
         names, others = repack_fn(scopes)
-        return y, (_map_metadata(inserted, names), others)
+        return y, (with_name(names, axis, name), others)
 
-    filters = (collection, True)
+    filters = (collections, True)
     return pack(inner, filters, filters, (True,), "named axes", enable_kwargs=True)
-
-
-def _map_metadata(fn: Callable[[Any], Any], tree: Any) -> Any:
-    def map_one(leaf: Any) -> Any:
-        if not isinstance(leaf, AxisMetadata):
-            return leaf
-        return AxisMetadata(map_names(fn, leaf.names))
-
-    return jax.tree.map(map_one, tree, is_leaf=lambda leaf: isinstance(leaf, AxisMetadata))

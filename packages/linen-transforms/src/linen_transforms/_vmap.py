@@ -10,6 +10,7 @@ from linen_core import CollectionFilter, subtract_filters
 from linen_transforms._axes import common_size, split_keys, with_axis, without_axis
 from linen_transforms._in_out import Axis, VariableAxes
 from linen_transforms._pack import Cut, with_cut
+from linen_transforms.errors import SplitRngsError
 
 
 def vmap(
@@ -45,6 +46,7 @@ def vmap(
 
     Raises:
         AxisSizeError: (when called) the mapped axes do not exist or have different sizes.
+        SplitRngsError: (when called) the body draws from a stream that `split_rngs` does not match.
         NotAScopeError: (when called) the first argument has something else in it than scopes.
 
     Example:
@@ -65,10 +67,12 @@ def vmap(
 
     def inner(cut: Cut, variables: Any, keys: Any, *args: Any, **kwargs: Any) -> Any:
         mapped = {"argument": (in_axes, args), "keyword argument": (0, kwargs)}
-        mapped |= {
-            f"collection {f!r}": (a, v) for f, a, v in zip(filters, axes, variables, strict=True)
-        }
-        size = common_size("vmap", "axis_size", axis_size, mapped)
+        size = common_size(
+            f"{cut.roots[0].path_text}: vmap",
+            "axis_size",
+            axis_size,
+            mapped | cut.named(axes, variables),
+        )
         keys = tuple(
             split_keys(group, size) if is_split else group
             for group, is_split in zip(keys, are_split, strict=True)
@@ -99,5 +103,12 @@ def vmap(
 
     sown = subtract_filters(True, both.only_in)
     return with_cut(
-        inner, filters, out_filters, streams, name="vmap", enable_kwargs=True, sown=sown
+        inner,
+        filters,
+        out_filters,
+        streams,
+        name="vmap",
+        enable_kwargs=True,
+        sown=sown,
+        withheld=functools.partial(SplitRngsError, "vmap"),
     )

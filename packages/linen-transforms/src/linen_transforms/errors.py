@@ -6,8 +6,9 @@ LinenError (of linen-core)
 ├─ NotAModuleError (TypeError)            a lifted function of modules is called without a module
 ├─ TransformTargetError (TypeError)       what is to be lifted is no class, method or function
 ├─ LiftedMethodError (ValueError)         `methods` names something that is no method
+├─ LiftedModuleError (ValueError)         parameters of a lifted module are used outside of its methods
 ├─ KeywordArgumentsError (TypeError)      keyword arguments where JAX takes none
-├─ AxisSizeError (ValueError)             nothing to map over, or axes of different sizes
+├─ AxisSizeError (ValueError)             axes that do not exist, or differ in size, or are missing
 ├─ CarryMismatchError (TypeError)         a carry changes its structure, shape or dtype
 ├─ PredicateError (TypeError)             what decides is no scalar, or of another dtype
 ├─ BranchMismatchError (TypeError)        branches give different forms, or there are none
@@ -23,19 +24,21 @@ LinenError (of linen-core)
 ├─ StaticArgumentError (ValueError)       `static_argnums` names an argument that cannot be static
 ├─ OutsideModuleError                     named axes are used where no method of a module runs
 ├─ AxisNamesError (ValueError)            axis names are not what they should be
+├─ CaptureTargetError (TypeError)          what cannot be captured from
 ├─ StackError (ValueError)                blocks that cannot be stacked, or stacks without blocks
 ├─ PurifyError (ValueError)               what cannot be made a pure function, or is misused
 └─ UnsupportedArgumentError (ValueError)  an argument that cannot be supported
 ```
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from linen_core.errors import LinenError
 
 __all__ = [
     "AxisNamesError",
+    "CaptureTargetError",
     "OutsideModuleError",
     "PurifyError",
     "StackError",
@@ -46,6 +49,7 @@ __all__ = [
     "CotangentError",
     "KeywordArgumentsError",
     "LiftedMethodError",
+    "LiftedModuleError",
     "LoopInvariantError",
     "MappedVariablesError",
     "NondiffArgumentError",
@@ -125,6 +129,19 @@ class LiftedMethodError(LinenError, ValueError):
         )
 
 
+class LiftedModuleError(LinenError, ValueError):
+    """Parameters of a lifted module are used outside of its lifted methods."""
+
+    def __init__(self, name: str, lifted: Iterable[str], path: Iterable[str]) -> None:
+        module, place = (f"/{'/'.join(parts)}" for parts in (lifted, path))
+        super().__init__(
+            f"{place} makes or uses a parameter outside of {name}, but {module} is a module of a class "
+            f"that was lifted by it, whose parameters have one more axis there. Name the method that "
+            f"is called in {name}(..., methods=[...]), or lift the call: "
+            f"{name}(lambda mdl, x: mdl.method(x), ...)(module, x)."
+        )
+
+
 class KeywordArgumentsError(LinenError, TypeError):
     """Keyword arguments where JAX takes none."""
 
@@ -137,7 +154,7 @@ class KeywordArgumentsError(LinenError, TypeError):
 
 
 class AxisSizeError(LinenError, ValueError):
-    """Nothing to map over, or axes of different sizes."""
+    """Axes that do not exist, or differ in size, or are missing."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -153,13 +170,31 @@ class AxisSizeError(LinenError, ValueError):
     @classmethod
     def of_sizes(cls, name: str, sizes: Mapping[str, int]) -> "AxisSizeError":
         """Say that mapped axes differ in size."""
-        rows = "\n".join(f"  {where}: {size}" for where, size in sizes.items())
+        by_size: dict[int, list[str]] = {}
+        for where, size in sizes.items():
+            by_size.setdefault(size, []).append(where)
+        rows = "\n".join(f"  {size}: {_first(names)}" for size, names in by_size.items())
         return cls(f"{name}: the mapped axes have different sizes:\n{rows}")
 
     @classmethod
-    def of_axis(cls, name: str, where: str, axis: Any, shape: tuple[int, ...]) -> "AxisSizeError":
+    def of_axis(cls, name: str, where: str, axis: Any, shape: Iterable[Any]) -> "AxisSizeError":
         """Say that something has no such axis."""
-        return cls(f"{name}: {where} has the shape {shape}, and so no axis {axis}.")
+        sizes = ", ".join(map(str, shape))
+        hint = "" if isinstance(axis, int) else " Write linen_core.broadcast for what is not sliced."
+        return cls(f"{name}: {where} has the shape [{sizes}], and so no axis {axis}.{hint}")
+
+    @classmethod
+    def of_structure(cls, name: str, where: str, axes: Any, structure: Any) -> "AxisSizeError":
+        """Say that axes are no prefix of what they are for."""
+        return cls(
+            f"{name}: the axes {axes} do not fit the structure of the {where}, which is {structure}. "
+            "Give one axis for all of it, or a tree of axes that is a prefix of it."
+        )
+
+
+def _first(names: Sequence[str], number: int = 3) -> str:
+    more = f" and {len(names) - number} more" if len(names) > number else ""
+    return ", ".join(names[:number]) + more
 
 
 class CarryMismatchError(LinenError, TypeError):
@@ -176,10 +211,16 @@ class CarryMismatchError(LinenError, TypeError):
 class PredicateError(LinenError, TypeError):
     """What decides is no scalar, or of another dtype."""
 
-    def __init__(self, name: str, path: Iterable[str], what: str, kind: str, found: Any) -> None:
+    def __init__(
+        self, name: str, path: Iterable[str], what: str, is_index: bool, found: Any
+    ) -> None:
+        kind, instead = (
+            ("one integer", "Convert it, for example with .astype(int).")
+            if is_index
+            else ("one bool", "Write x.any() or x.all(), or jax.numpy.where(x, y, z) per element.")
+        )
         super().__init__(
-            f"/{'/'.join(path)}: {what} of {name} must be {kind}, but is {found}. Make one of it "
-            "with jax.numpy.any or jax.numpy.all, or choose between arrays with jax.numpy.where."
+            f"/{'/'.join(path)}: {what} of {name} must be {kind}, but is {found}. {instead}"
         )
 
 
@@ -195,11 +236,14 @@ class BranchMismatchError(LinenError, TypeError):
     ) -> "BranchMismatchError":
         """Say what differs between the first branch and another one."""
         table = "\n".join(f"  {where}: {a}, {b}" for where, (a, b) in rows.items())
+        hint = (
+            "\nA variable that only some branches create must exist before: create it outside, for "
+            "example by calling what all branches need if self.is_initializing()."
+        )
         return cls(
             f"/{'/'.join(path)}: the branches of {name} must give results and variables of the same "
-            f"forms, but these differ (branch 0, branch {number}):\n{table}\n"
-            "A variable that only some branches create must exist before: create it outside, for "
-            "example by calling what all branches need if self.is_initializing()."
+            f"forms, but these differ (branch 0, branch {number}):\n{table}"
+            f"{hint if any(where.startswith('variables') for where in rows) else ''}"
         )
 
     @classmethod
@@ -211,9 +255,9 @@ class BranchMismatchError(LinenError, TypeError):
 class MappedVariablesError(LinenError, TypeError):
     """A function of variables gives no dict of collections."""
 
-    def __init__(self, path: Iterable[str], argument: str, found: Any) -> None:
+    def __init__(self, path: Iterable[str], which: str, found: Any) -> None:
         super().__init__(
-            f"/{'/'.join(path)}: {argument} must return a dict from collections to dicts of "
+            f"/{'/'.join(path)}: the function that maps variables {which} must return a dict from collections to dicts of "
             f"variables, as the one it gets, but returned {found!r}."
         )
 
@@ -221,9 +265,9 @@ class MappedVariablesError(LinenError, TypeError):
 class LoopInvariantError(LinenError, ValueError):
     """A broadcast value depends on the iteration."""
 
-    def __init__(self, name: str, what: str) -> None:
+    def __init__(self, name: str, path: Iterable[str], what: str) -> None:
         super().__init__(
-            f"{name}: {what} is broadcast, so it must be the same in every iteration, but it "
+            f"/{'/'.join(path)}: the {what} of {name} is broadcast, so it must be the same in every iteration, but it "
             "depends on the carry or on what is mapped over. Carry it, or give it an axis."
         )
 
@@ -253,21 +297,20 @@ class SeveralPlacesError(LinenError, ValueError):
 class ScalarOutputError(LinenError, TypeError, ValueError):
     """A gradient of something that is no real scalar."""
 
-    def __init__(self, name: str, shape: Any, dtype: Any) -> None:
+    def __init__(self, name: str, found: str) -> None:
         super().__init__(
             f"{name} needs a function that returns a floating-point scalar, but this one returns "
-            f"shape {shape} and dtype {dtype}. Use vjp for other outputs, and has_aux=True to return "
-            "more than the scalar."
+            f"{found}. Use vjp for other outputs, and has_aux=True to return more than the scalar."
         )
 
 
 class AuxiliaryOutputError(LinenError, TypeError):
     """`has_aux` is True, but there is no pair."""
 
-    def __init__(self, name: str, found: Any) -> None:
+    def __init__(self, name: str, found: str) -> None:
         super().__init__(
             f"{name}: with has_aux=True the function must return a tuple (y, aux), but it returned "
-            f"{found!r}."
+            f"{found}."
         )
 
 
@@ -323,11 +366,11 @@ class CotangentError(LinenError, TypeError):
         )
 
     @classmethod
-    def of_variables(cls, expected: Any, found: Any) -> "CotangentError":
+    def of_variables(cls, expected: Iterable[str], found: Iterable[str]) -> "CotangentError":
         """Say that the gradients of variables have another structure."""
         return cls(
             "the first result of the backward function must have the structure of the variables, "
-            f"{expected}, or be None for no gradient, but has {found}."
+            f"{', '.join(expected)}, or be None for no gradient, but has {', '.join(found)}."
         )
 
 
@@ -375,10 +418,10 @@ class AxisNamesError(LinenError, ValueError):
         )
 
     @classmethod
-    def of_axis(cls, collection: str, axis: int, name: str, names: Any) -> "AxisNamesError":
+    def of_axis(cls, where: str, axis: int, name: Any, names: Any) -> "AxisNamesError":
         """Say that the axis that a transformation maps over has another name."""
         return cls(
-            f'The axis {axis} of variables in "{collection}" must be called {name!r}, since that is '
+            f"The axis {axis} of variables in {where} must be called {name!r}, since that is "
             f"what the transformation calls the axis that it maps over, but the names are {names}."
         )
 
@@ -391,12 +434,127 @@ class AxisNamesError(LinenError, ValueError):
         )
 
 
+class CaptureTargetError(LinenError, TypeError):
+    """What cannot be captured from."""
+
+    def __init__(self, target: Any) -> None:
+        super().__init__(
+            "capture takes a module, or a method of one, that is not bound to variables, but got "
+            f"{target!r}. Write capture(model)(variables, ...) or capture(model.encode)(variables, ...)."
+        )
+
+
 class StackError(LinenError, ValueError):
     """Blocks that cannot be stacked, or stacks without blocks."""
+
+    @classmethod
+    def of_number(cls, n: Any) -> "StackError":
+        """Say that something is no number of blocks."""
+        return cls(
+            f"Stack: n must be the number of blocks, an integer of at least 1, but is {n!r}."
+        )
+
+    @classmethod
+    def of_outside(cls, stack: str, module: str) -> "StackError":
+        """Say that blocks use a module that is not theirs."""
+        return cls(
+            f"{stack}: the blocks of a Stack use the module at {module}, which is not inside of the "
+            "stack, so that its variables have no axis of blocks. Pass what it computes to the "
+            "blocks instead, as an argument."
+        )
+
+    @classmethod
+    def of_nothing(cls, nothing: str, keys: Sequence[str]) -> "StackError":
+        """Say that there is nothing to convert."""
+        return cls(
+            f"Found {nothing} in any dict of the tree, which has the entries {list(keys)} at the "
+            "top. The arguments `name` and `prefix` say what to look for."
+        )
+
+    @classmethod
+    def of_numbers(cls, path: str, names: Sequence[str]) -> "StackError":
+        """Say that a block is missing."""
+        return cls(
+            f"{path or '/'} has the blocks {', '.join(names)}: they must be numbered from 0, and none "
+            "may be missing."
+        )
+
+    @classmethod
+    def of_taken(cls, path: str, names: Sequence[str], beside: Sequence[str]) -> "StackError":
+        """Say that an entry is there already."""
+        return cls(
+            f"{path or '/'} has an entry {', '.join(names)} already, beside {', '.join(beside)}. "
+            "Choose another `name` or `prefix`."
+        )
+
+    @classmethod
+    def of_blocks(
+        cls, path: str, one: str, other: str, rows: Mapping[str, tuple[str, str]]
+    ) -> "StackError":
+        """Say how two blocks differ."""
+        table = "".join(f"\n  {where}: {a}, {b}" for where, (a, b) in rows.items())
+        return cls(
+            f"Only equal blocks can be stacked, but {path}/{one} and {path}/{other} differ"
+            + (f":{table}" if rows else " in their structure.")
+        )
+
+    @classmethod
+    def of_sizes(cls, path: str, shapes: Mapping[str, tuple[int, ...]]) -> "StackError":
+        """Say that arrays do not have as many blocks as each other."""
+        table = "".join(f"\n  {where}: {shape}" for where, shape in shapes.items())
+        return cls(f"{path} is no stack: its arrays differ in the size of axis 0:{table}")
+
+    @classmethod
+    def of_no_size(cls, path: str) -> "StackError":
+        """Say that the number of blocks is not known."""
+        return cls(
+            f"{path} holds no arrays, and the other stacks do not say either how many blocks it has. "
+            "Convert it together with its parameters."
+        )
 
 
 class PurifyError(LinenError, ValueError):
     """What cannot be made a pure function, or is misused."""
+
+    @classmethod
+    def of_nothing(cls, target: Any) -> "PurifyError":
+        """Say that no module is in use."""
+        return cls(
+            f"purify found no bound module in {target!r}. Pass a bound module, one of its methods, or "
+            "a function that has such modules captured; global variables are not looked at."
+        )
+
+    @classmethod
+    def of_unbound(cls, target: Any) -> "PurifyError":
+        """Say that a module has no variables to take apart."""
+        return cls(
+            f"{type(target).__name__} is not bound to variables: its init and apply are pure functions "
+            "already. Write purify(model.bind(variables)), or use it inside of a method."
+        )
+
+    @classmethod
+    def of_different_trees(cls) -> "PurifyError":
+        """Say that modules have nothing in common."""
+        return cls(
+            "purify found modules that are bound to different variables: they belong to different "
+            "calls of bind, init or apply. Purify the modules of each on their own."
+        )
+
+    @classmethod
+    def of_variables(cls, found: Any) -> "PurifyError":
+        """Say that something is no variables."""
+        return cls(
+            "The variables of a purified function must be a dict from collections to nested dicts, "
+            f"like those that purify returned, but are {found!r}. Write y = pure(variables, ...)."
+        )
+
+    @classmethod
+    def of_argument(cls) -> "PurifyError":
+        """Say that an argument is not pure."""
+        return cls(
+            "An argument of a purified function holds a bound module. Let the function capture it "
+            "instead, so that purify takes it apart: purify(lambda x: fn(module, x))."
+        )
 
 
 class UnsupportedArgumentError(LinenError, ValueError):

@@ -98,5 +98,8 @@ def remat(
         "policy": policy,
     }
     return over_modules(
-        "core_remat_static", target, lambda **own: partial(core_remat_static, **options | own), methods
+        "core_remat_static",
+        target,
+        lambda **own: partial(core_remat_static, **options | own),
+        methods,
     )

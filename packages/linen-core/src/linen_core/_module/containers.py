@@ -27,25 +27,30 @@ def map_modules(fn: Callable[[str, Any], Any], value: Any, name: str = "") -> An
     """
     if isinstance(value, ModuleBase):
         return fn(name, value)
-    old = _items(value)
+    old = items_of(value)
     new = {key: map_modules(fn, item, f"{name}_{key}") for key, item in old.items()}
     if all(item is old[key] for key, item in new.items()):
         return value
-    return _with_items(value, new)
+    return with_items(value, new)
 
 
-def _items(value: Any) -> dict[Any, Any]:
+def is_record(value: Any) -> bool:
+    """Say whether a value is a named tuple or a struct."""
+    return struct.is_struct(value) or (isinstance(value, tuple) and hasattr(value, "_fields"))
+
+
+def items_of(value: Any) -> dict[Any, Any]:
     """Give what a container holds, by key; nothing for what is no container."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (list, tuple)):
         return dict(zip(getattr(value, "_fields", range(len(value))), value, strict=True))
     if struct.is_struct(value):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
     return {}
 
 
-def _with_items(value: Any, items: dict[Any, Any]) -> Any:
+def with_items(value: Any, items: dict[Any, Any]) -> Any:
     """Give a container of the same kind that holds other items."""
     if isinstance(value, Mapping):
         return FrozenDict(items) if isinstance(value, FrozenDict) else items
@@ -57,8 +62,8 @@ def _with_items(value: Any, items: dict[Any, Any]) -> Any:
 
 
 def immutable(value: Any) -> Any:
-    """Make lists tuples and dicts `FrozenDict`s, except inside of structs."""
-    if isinstance(value, Mapping):
+    """Make lists tuples and dicts `FrozenDict`s, except inside of structs and of other mappings."""
+    if isinstance(value, (dict, FrozenDict)):
         return FrozenDict({key: immutable(item) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
         items = [immutable(item) for item in value]

@@ -26,7 +26,7 @@ def copy_fields(module: Any, updates: Mapping[str, Any]) -> Any:
 def bound_copy(module: Any, parent: Any) -> Any:
     """Copy a module to be attached, and remember what it is a copy of."""
     cls = type(module)
-    if cls._is_plain:
+    if cls._plain_init is cls.__init__:  # not one that a decorator has put there
         attributes = module.__dict__
         copy = object.__new__(cls)
         try:

@@ -127,10 +127,13 @@ def remember_init_only(cls: type) -> None:
 def has_plain_construction(cls: type, base: type) -> bool:
     """Say whether construction stores its arguments as attributes, and does nothing else of a class.
 
-    A class takes part in it with methods that differ from those of `base`, with fields that are no
-    arguments, and with descriptors for fields.
+    A class takes part in it with methods that differ from those of `base`, with a metaclass that is
+    called in place of `type`, with fields that are no arguments, and with descriptors for fields.
     """
     methods = ("__new__", "__post_init__", "__setattr__")
+    metaclass: Any = type(cls)
+    if metaclass.__call__ is not type.__call__:
+        return False
     return all(getattr(cls, name) is getattr(base, name) for name in methods) and not any(
         not f.init or hasattr(inspect.getattr_static(cls, f.name, None), "__set__")
         for f in dataclasses.fields(cls)

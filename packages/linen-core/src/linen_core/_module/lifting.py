@@ -129,6 +129,28 @@ def standing_in(inner: Any, outer: Any, names: Names | None = None) -> Iterator[
                 state.autoname_counts = own.numbers
 
 
+@contextlib.contextmanager
+def standing_alone() -> Iterator[None]:
+    """Let no module own what is constructed in a `with` block.
+
+    Example:
+        >>> from linen_core import Module, bind, compact
+        >>> from linen_core.extend import standing_alone
+        >>> class Outer(Module):
+        ...     @compact
+        ...     def __call__(self):
+        ...         with standing_alone():
+        ...             return Outer().parent
+        >>> Outer().apply({}) is None
+        True
+    """
+    context.modules.append(None)
+    try:
+        yield
+    finally:
+        context.modules.pop()
+
+
 def current_module() -> Any:
     """Give the module whose method runs.
 

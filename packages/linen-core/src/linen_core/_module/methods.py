@@ -22,20 +22,23 @@ def resolve_method(module: Any, method: Callable[..., Any] | str | None) -> Call
     if isinstance(method, str):
         return _named(cls, method)
     if isinstance(method, (ModuleBase, type)) or not callable(method):
-        raise ApplyModuleInvalidMethodError(method, cls.__name__)
+        raise ApplyModuleInvalidMethodError.of_value(method, cls.__name__)
     owner = getattr(method, "__self__", None)
     return method.__func__ if isinstance(owner, ModuleBase) else method  # type: ignore[attr-defined]
 
 
 def _named(cls: type, name: str) -> Callable[..., Any]:
-    found = getattr(cls, name, None)
-    if callable(found):
+    # Not what getattr finds in the metaclass, where every class has a `__call__`.
+    is_defined = any(name in vars(base) for base in cls.__mro__)
+    if is_defined and callable(found := getattr(cls, name)):
         return found
+    if name == "__call__":
+        raise ApplyModuleInvalidMethodError.of_missing_call(cls.__name__)
 
     def call_attribute(bound: Any, /, *args: Any, **kwargs: Any) -> Any:
         attribute = getattr(bound, name)
         if not callable(attribute):
-            raise ApplyModuleInvalidMethodError(name, cls.__name__)
+            raise ApplyModuleInvalidMethodError.of_value(name, cls.__name__)
         return attribute(*args, **kwargs)
 
     return call_attribute

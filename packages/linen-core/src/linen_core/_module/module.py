@@ -100,7 +100,8 @@ class Module(_DataclassBase):
 
     _init_fields: ClassVar[tuple[str, ...]] = ()
     _name_scopes: ClassVar[tuple[str, ...]] = ()
-    _is_plain: ClassVar[bool] = False
+    # The constructor, if bound copies can do without: it does nothing but store its arguments.
+    _plain_init: ClassVar[Any] = None
 
     def __init_subclass__(cls, kw_only: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -111,7 +112,8 @@ class Module(_DataclassBase):
         wrap_methods(cls)
         cls._init_fields = init_field_names(cls)
         add_name_scopes(cls)
-        cls._is_plain = not has_own_init and has_plain_construction(cls, Module)
+        is_plain = not has_own_init and has_plain_construction(cls, Module)
+        cls._plain_init = vars(cls)["__init__"] if is_plain else None
 
     def __post_init__(self) -> None:
         begin(self)

@@ -19,6 +19,8 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from linen_core._frozen_dict import FrozenDict
+from linen_core._module.containers import is_record, items_of, with_items
 from linen_core._module.fields import ModuleBase
 from linen_core._module.lifecycle import ModuleState
 
@@ -90,11 +92,11 @@ def _by_value(value: Any) -> Any:
 
 
 def _map_functions(fn: Callable[[Any], Any], value: Any) -> Any:
-    """Replace what is in a value, alone or inside the containers of the standard library."""
-    if type(value) in (list, tuple):
-        return type(value)(_map_functions(fn, item) for item in value)
-    if type(value) is dict:
-        return {key: _map_functions(fn, item) for key, item in value.items()}
+    """Replace what is in a value, alone or inside of containers."""
+    if type(value) in (list, tuple, dict, FrozenDict) or is_record(value):
+        old = items_of(value)
+        new = {key: _map_functions(fn, item) for key, item in old.items()}
+        return value if all(new[key] is old[key] for key in old) else with_items(value, new)
     if type(value) is functools.partial:
         func, args, keywords = (
             _map_functions(fn, part) for part in (value.func, value.args, value.keywords)

@@ -201,7 +201,7 @@ def _wrap(name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
                     return run(self, *args, **kwargs)
             finally:
                 if is_compact:
-                    _leave_compact(state, scope, reservations)
+                    _leave_compact(self, reservations)
                 modules.pop()
         except Exception as error:
             if modules[-1] is None:  # the outermost call
@@ -216,10 +216,19 @@ def _wrap_name_scope(name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fun)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         state = state_of(self)
-        if self.scope is None:
-            raise CallCompactUnboundModuleError(type(self).__name__, name)
-        if state.needs_setup and state.is_abstract:
-            return state.call(call, args, kwargs)
+        try:
+            if self.scope is None:
+                raise CallCompactUnboundModuleError(type(self).__name__, name)
+            if state.needs_setup and state.is_abstract:
+                return state.call(call, args, kwargs)
+            return run(self, args, kwargs)
+        except Exception as error:
+            if context.modules[-1] is None:  # the outermost call
+                hide_frames(error)
+            raise
+
+    def run(self: Any, args: Any, kwargs: Any) -> Any:
+        state = self._state
 
         @compact
         def method(name_scope: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -231,7 +240,7 @@ def _wrap_name_scope(name: str, fun: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return _wrap("__call__", method)(state.children[name], *args, **kwargs)
             finally:
-                _leave_compact(state, self.scope, reservations)
+                _leave_compact(self, reservations)
 
     vars(call)["method_handler_wrapped"] = True
     return call
@@ -242,10 +251,12 @@ def _enter_compact(state: Any, scope: Any) -> Any:
     return scope.reservations() if state.compact_depth == 1 else None
 
 
-def _leave_compact(state: Any, scope: Any, reservations: Any) -> None:
+def _leave_compact(module: Any, reservations: Any) -> None:
+    state = module._state
     state.compact_depth -= 1
     if state.compact_depth == 0:
-        scope.restore_reservations(reservations)
+        # By now the module may have moved to another scope, by `share_scope`.
+        module.scope.restore_reservations(reservations)
         state.autoname_counts = {}
 
 

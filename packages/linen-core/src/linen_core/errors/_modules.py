@@ -184,11 +184,20 @@ class DescriptorAttributeError(LinenError, AttributeError):
 class ApplyModuleInvalidMethodError(LinenError, TypeError):
     """The `method` given to `init` or `apply` is no method."""
 
-    def __init__(self, method: Any, owner: str) -> None:
+    @classmethod
+    def of_value(cls, method: Any, owner: str) -> Self:
         """Show what was given."""
-        super().__init__(
+        return cls(
             f"method must be a method of {owner}, its name, or a function whose first argument is a "
             f"module, but got {describe(method)}. Write for example method={owner}.__call__."
+        )
+
+    @classmethod
+    def of_missing_call(cls, owner: str) -> Self:
+        """Tell that no method was given."""
+        return cls(
+            f"{owner} has no method __call__, which is called when no other one is given. Define it, "
+            'or write method="..." with the name of the method to call.'
         )
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from linen_core.errors._base import LinenError, describe, listed, place
 
@@ -276,9 +276,18 @@ class JaxTransformError(LinenError, RuntimeError):
 class LazyInitError(LinenError, ValueError):
     """An initial value depends on the data of an argument that is only a shape and dtype."""
 
-    def __init__(self, path: str, spec: Any) -> None:
+    @classmethod
+    def of_value(cls, path: str, spec: Any) -> Self:
         """Name the variable and the argument."""
-        super().__init__(
+        return cls(
             f"The initial value of {path} depends on the values of an argument that was given as "
+            f"{spec}. Pass a real array for this argument."
+        )
+
+    @classmethod
+    def of_call(cls, reason: str, spec: Any) -> Self:
+        """Say why the call has to run as it is."""
+        return cls(
+            f"This call has to run with real arrays, because {reason}, but an argument was given as "
             f"{spec}. Pass a real array for this argument."
         )
