@@ -1,5 +1,8 @@
 """Lifted control flow: branches and loops, over modules and over scopes."""
 
+# Options are collected in dicts of any values.
+# pyright: reportArgumentType=false, reportCallIssue=false
+
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from linen_core import Partitioned
-from linen_transforms._axes import common_size, with_axes, with_axis, without_axis
+from linen_transforms._axes import common_size, leaves_with_axes, with_axis, without_axis
 from linen_transforms.errors import AxisSizeError
 
 X = jnp.ones((2, 3))
@@ -24,7 +24,7 @@ X = jnp.ones((2, 3))
     ids=["leaf", "none", "tree", "prefix", "nothing"],
 )  # fmt: skip
 def test_every_leaf_gets_its_axis(axes: Any, tree: Any, expected: Any) -> None:
-    found = with_axes("vmap", axes, tree, "x")
+    found = leaves_with_axes("vmap", axes, tree, "x")
     assert [(axis, where) for axis, where, _ in found] == expected
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 import linen_transforms
-from linen_core import Module, apply, init
+from linen_core import Module, apply, compact, init
 from linen_transforms import custom_vjp, lift, vjp
 from linen_transforms.errors import (
     CotangentError,

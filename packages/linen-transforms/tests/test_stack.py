@@ -1,5 +1,8 @@
 """`Stack`: equal to a Python loop over blocks, and to a scan."""
 
+# Options are collected in dicts of any values.
+# pyright: reportIncompatibleMethodOverride=false, reportOptionalMemberAccess=false, reportCallIssue=false
+
 from typing import Any
 
 import chex

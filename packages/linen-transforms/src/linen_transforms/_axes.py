@@ -28,7 +28,7 @@ class Mapped(NamedTuple):
     leaf: Any
 
 
-def with_axes(name: str, axes: Any, tree: Any, where: str) -> list[Mapped]:
+def leaves_with_axes(name: str, axes: Any, tree: Any, where: str) -> list[Mapped]:
     """Give the leaves of a tree, each with its axis.
 
     Args:
@@ -71,7 +71,7 @@ def common_size(
     sizes: dict[str, int] = {} if given is None else {argument: given}
 
     for where, (axes, tree) in mapped.items():
-        for axis, leaf_where, leaf in with_axes(name, axes, tree, where):
+        for axis, leaf_where, leaf in leaves_with_axes(name, axes, tree, where):
             if isinstance(axis, int):
                 shape = jnp.shape(leaf)
                 check_axis(name, leaf_where, axis, shape)
@@ -102,3 +102,25 @@ def without_axis(tree: Any, axis: int | None, params: Mapping[Any, Any]) -> Any:
 def with_axis(tree: Any, axis: int | None, params: Mapping[Any, Any]) -> Any:
     """Tell the boxes of a tree that their values gain an axis."""
     return tree if axis is None else add_axis(tree, axis, params)
+
+
+def split_groups(groups: Sequence[Any], are_split: Sequence[bool], number: int) -> tuple[Any, ...]:
+    """Split the keys of those groups of streams that are to be split."""
+    pairs = zip(groups, are_split, strict=True)
+    return tuple(split_keys(group, number) if is_split else group for group, is_split in pairs)
+
+
+def without_group_axes(
+    groups: Sequence[Any], axes: Sequence[int | None], params: Mapping[Any, Any]
+) -> tuple[Any, ...]:
+    """Tell the boxes of groups of variables that their values lose an axis."""
+    pairs = zip(groups, axes, strict=True)
+    return tuple(without_axis(group, axis, params) for group, axis in pairs)
+
+
+def with_group_axes(
+    groups: Sequence[Any], axes: Sequence[int | None], params: Mapping[Any, Any]
+) -> tuple[Any, ...]:
+    """Tell the boxes of groups of variables that their values gain an axis."""
+    pairs = zip(groups, axes, strict=True)
+    return tuple(with_axis(group, axis, params) for group, axis in pairs)

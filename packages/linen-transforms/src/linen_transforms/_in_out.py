@@ -73,7 +73,7 @@ class VariableAxes:
         variable_axes: from filters of collections to axes.
     """
 
-    variable_axes: Mapping[CollectionFilter, Axis]
+    variable_axes: Mapping[Any, Axis]
 
     @property
     def into(self) -> dict[CollectionFilter, Any]:
@@ -98,7 +98,7 @@ class VariableAxes:
         }
 
 
-def has_axis_of_params(variable_axes: Mapping[CollectionFilter, Axis]) -> bool:
+def has_axis_of_params(variable_axes: Mapping[Any, Axis]) -> bool:
     """Say whether parameters are mapped over an axis."""
     axes = [
         axis

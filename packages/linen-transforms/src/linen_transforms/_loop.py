@@ -16,7 +16,7 @@ from jax.interpreters import partial_eval
 from jax.tree_util import SequenceKey
 
 from linen_core import broadcast
-from linen_transforms._axes import check_axis, common_size, with_axes
+from linen_transforms._axes import check_axis, common_size, leaves_with_axes
 from linen_transforms._carry import check_carry
 from linen_transforms.errors import LoopInvariantError
 
@@ -71,7 +71,7 @@ class _Slices:
     """Arguments of a loop: those that are sliced, and those that are the same in all iterations."""
 
     def __init__(self, name: str, axes: Any, args: Any) -> None:
-        leaves = with_axes(name, axes, args, "argument")
+        leaves = leaves_with_axes(name, axes, args, "argument")
         for axis, where, leaf in leaves:
             if axis is not broadcast:
                 check_axis(name, where, axis, jnp.shape(leaf))
@@ -142,7 +142,7 @@ class _Traced:
         # For each leaf of the result: `broadcast`, `_CARRIED` or the axis that it is stacked along.
         self._kinds: list[Any] = [broadcast] * len(jax.tree.leaves(out[0]))
         self._kinds += [_CARRIED] * len(self.carry)
-        for axis, where, form in with_axes(name, out_axes, out[2], "result"):
+        for axis, where, form in leaves_with_axes(name, out_axes, out[2], "result"):
             if axis is not broadcast:
                 check_axis(name, where, axis, ("length", *form.shape))
             self._kinds.append(axis)

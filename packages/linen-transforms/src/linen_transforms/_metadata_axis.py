@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from linen_core import CollectionFilter
 from linen_transforms._axes import with_axis, without_axis
 from linen_transforms._pack import Cut, Groups, with_cut
 
 
 def add_metadata_axis(
     fn: Callable[..., Any],
-    variable_axes: Mapping[CollectionFilter, int | None] = {},
+    variable_axes: Mapping[Any, int | None] = {},
     metadata_params: Mapping[Any, Any] = {},
 ) -> Callable[..., Any]:
     """Tell boxes about an axis of their values that a function of scopes does not know of.

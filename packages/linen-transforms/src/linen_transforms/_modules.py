@@ -16,8 +16,8 @@ Methods = Sequence[str] | Mapping[str, Mapping[str, Any]] | str | None
 
 def vmap(
     target: Target,
-    variable_axes: Mapping[CollectionFilter, Axis] = {},
-    split_rngs: Mapping[CollectionFilter, bool] = {},
+    variable_axes: Mapping[Any, Axis] = {},
+    split_rngs: Mapping[Any, bool] = {},
     in_axes: Any = 0,
     out_axes: Any = 0,
     axis_size: int | None = None,
@@ -94,10 +94,10 @@ def vmap(
 
 def scan(
     target: Target,
-    variable_axes: Mapping[CollectionFilter, Axis] = {},
+    variable_axes: Mapping[Any, Axis] = {},
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
-    split_rngs: Mapping[CollectionFilter, bool] = {},
+    split_rngs: Mapping[Any, bool] = {},
     in_axes: Any = 0,
     out_axes: Any = 0,
     length: int | None = None,
@@ -346,8 +346,8 @@ def remat_scan(
     policy: Callable[..., bool] | None = None,
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
-    variable_axes: Mapping[CollectionFilter, int] = {True: 0},
-    split_rngs: Mapping[CollectionFilter, bool] = {True: True},
+    variable_axes: Mapping[Any, int] = {True: 0},
+    split_rngs: Mapping[Any, bool] = {True: True},
 ) -> Target:
     """Loop a module, computing it again for its gradient, in nested loops that keep little memory.
 

@@ -17,7 +17,7 @@ def while_loop(
     init: Any,
     carry_variables: CollectionFilter = False,
     broadcast_variables: CollectionFilter = True,
-    split_rngs: Mapping[CollectionFilter, bool] = {},
+    split_rngs: Mapping[Any, bool] = {},
 ) -> Any:
     """Lift `jax.lax.while_loop`: loop a function of a module as long as another one says so.
 

@@ -141,7 +141,7 @@ def fold_rngs(
 
 def add_metadata_axis(
     target: Target,
-    variable_axes: Mapping[CollectionFilter, int | None] = {},
+    variable_axes: Mapping[Any, int | None] = {},
     metadata_params: Mapping[Any, Any] = {},
     methods: Methods = None,
 ) -> Target:

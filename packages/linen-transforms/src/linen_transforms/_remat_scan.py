@@ -14,8 +14,8 @@ def remat_scan(
     policy: Callable[..., bool] | None = None,
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
-    variable_axes: Mapping[CollectionFilter, int] = {True: 0},
-    split_rngs: Mapping[CollectionFilter, bool] = {True: True},
+    variable_axes: Mapping[Any, int] = {True: 0},
+    split_rngs: Mapping[Any, bool] = {True: True},
 ) -> Callable[..., Any]:
     """Loop a function of scopes, computing it again for its gradient, in nested loops.
 

@@ -9,7 +9,7 @@ from jax.tree_util import keystr
 from linen_core import CollectionFilter, subtract_filters
 from linen_core import broadcast as broadcast_axis
 from linen_core.extend import Rehearsal
-from linen_transforms._axes import common_size, split_keys, with_axis, without_axis
+from linen_transforms._axes import common_size, split_groups, with_group_axes, without_group_axes
 from linen_transforms._in_out import Axis, VariableAxes, union
 from linen_transforms._loop import loop
 from linen_transforms._pack import Cut, with_cut
@@ -18,10 +18,10 @@ from linen_transforms.errors import SplitRngsError
 
 def scan(
     fn: Callable[..., Any],
-    variable_axes: Mapping[CollectionFilter, Axis] = {},
+    variable_axes: Mapping[Any, Axis] = {},
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
-    split_rngs: Mapping[CollectionFilter, bool] = {},
+    split_rngs: Mapping[Any, bool] = {},
     in_axes: Any = 0,
     out_axes: Any = 0,
     length: int | None = None,
@@ -101,14 +101,8 @@ def scan(
             length,
             {"argument": (in_axes, args)} | cut.named(axes, tuple(stacked)),
         )
-        keys = tuple(
-            split_keys(group, size) if is_split else group
-            for group, is_split in zip(keys, are_split, strict=True)
-        )
-        stacked = tuple(
-            without_axis(group, axis, metadata_params)
-            for group, axis in zip(stacked, axes, strict=True)
-        )
+        keys = split_groups(keys, are_split, size)
+        stacked = without_group_axes(stacked, axes, metadata_params)
         rehearsals: list[Rehearsal] = []
         key_axes = tuple(0 if is_split else broadcast_axis for is_split in are_split)
 
@@ -117,13 +111,9 @@ def scan(
             groups = (shared, carried, *stacked)
             if data_transform is not None:
                 groups, keys = data_transform(groups, keys)
-            # flax.linen runs the body to check the invariants, and for every dtype of the carry.
-            if rehearsals:
-                rehearsals[-1].take_back()
-            runs = len(rehearsals) + (2 if check_constancy_invariants else 1)
-            once = variable_broadcast if check_constancy_invariants else False
-            rehearsal = cut.rehearse(once, runs)
-            rehearsals.append(rehearsal)
+            rehearsal = _next_rehearsal(
+                cut, rehearsals, variable_broadcast, check_constancy_invariants
+            )
             scopes = cut.enter((kept, *groups), keys, rehearsal)
             carry, y = fn(scopes, carry, *args)
             rehearsal.end()
@@ -143,10 +133,7 @@ def scan(
         shared_out, (carried, carry), (ys, stacked_out) = run(
             None, (carried, carry), stacked, keys, args
         )
-        stacked_out = tuple(
-            with_axis(group, axis, metadata_params)
-            for group, axis in zip(stacked_out, axes_out, strict=True)
-        )
+        stacked_out = with_group_axes(stacked_out, axes_out, metadata_params)
         return (carry, ys), (shared_out, carried, *stacked_out)
 
     unstacked = (variable_broadcast, variable_carry)
@@ -159,6 +146,17 @@ def scan(
         sown=subtract_filters(True, union([*unstacked, both.only_in])),
         withheld=partial(SplitRngsError, "scan"),
     )
+
+
+def _next_rehearsal(
+    cut: Cut, rehearsals: list[Rehearsal], shared: CollectionFilter, check: bool
+) -> Rehearsal:
+    """Start another run of the body: flax.linen has one for every dtype of the carry, too."""
+    if rehearsals:
+        rehearsals[-1].take_back()
+    runs = len(rehearsals) + (2 if check else 1)
+    rehearsals.append(cut.rehearse(shared if check else False, runs))
+    return rehearsals[-1]
 
 
 def _describe(cut: Cut, path: Sequence[Any]) -> str:

@@ -20,10 +20,10 @@ Target = TypeVar("Target", bound=Callable[..., Any])
 
 def scan_with_axes(
     target: Target,
-    variable_axes: Mapping[CollectionFilter, Axis] = {},
+    variable_axes: Mapping[Any, Axis] = {},
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
-    split_rngs: Mapping[CollectionFilter, bool] = {},
+    split_rngs: Mapping[Any, bool] = {},
     in_axes: Any = 0,
     out_axes: Any = 0,
     length: int | None = None,
@@ -99,8 +99,8 @@ def scan_with_axes(
 
 def vmap_with_axes(
     target: Target,
-    variable_axes: Mapping[CollectionFilter, Axis],
-    split_rngs: Mapping[CollectionFilter, bool] = {},
+    variable_axes: Mapping[Any, Axis],
+    split_rngs: Mapping[Any, bool] = {},
     in_axes: Any = 0,
     out_axes: Any = 0,
     axis_size: int | None = None,
@@ -199,7 +199,7 @@ def _with_names(
     return lifted
 
 
-def _axis_of(collection: str, variable_axes: Mapping[CollectionFilter, Axis]) -> int | None:
+def _axis_of(collection: str, variable_axes: Mapping[Any, Axis]) -> int | None:
     axis = next((a for f, a in variable_axes.items() if in_filter(f, collection)), None)
     return axis.axis if isinstance(axis, (ScanIn, ScanOut)) else axis
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from linen_core import CollectionFilter, subtract_filters
+from linen_core import subtract_filters
 from linen_transforms._axes import common_size, split_keys, with_axis, without_axis
 from linen_transforms._in_out import Axis, VariableAxes
 from linen_transforms._pack import Cut, with_cut
@@ -15,8 +15,8 @@ from linen_transforms.errors import SplitRngsError
 
 def vmap(
     fn: Callable[..., Any],
-    variable_axes: Mapping[CollectionFilter, Axis],
-    split_rngs: Mapping[CollectionFilter, bool],
+    variable_axes: Mapping[Any, Axis],
+    split_rngs: Mapping[Any, bool],
     in_axes: Any = 0,
     out_axes: Any = 0,
     axis_size: int | None = None,

@@ -180,7 +180,9 @@ class AxisSizeError(LinenError, ValueError):
     def of_axis(cls, name: str, where: str, axis: Any, shape: Iterable[Any]) -> "AxisSizeError":
         """Say that something has no such axis."""
         sizes = ", ".join(map(str, shape))
-        hint = "" if isinstance(axis, int) else " Write linen_core.broadcast for what is not sliced."
+        hint = (
+            "" if isinstance(axis, int) else " Write linen_core.broadcast for what is not sliced."
+        )
         return cls(f"{name}: {where} has the shape [{sizes}], and so no axis {axis}.{hint}")
 
     @classmethod
