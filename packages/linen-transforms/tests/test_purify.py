@@ -272,7 +272,7 @@ NOT_PURE: dict[str, tuple[Callable[[], Any], str]] = {
         "purify found modules that are bound to different variables",
     ),
     "no_variables": (
-        lambda: purify(BOUND.dense)[0](X),  # pyright: ignore[reportArgumentType]
+        lambda: purify(BOUND.dense)[0](X),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         "The variables of a purified function must be a dict from collections to nested dicts",
     ),
     "no_collections": (
