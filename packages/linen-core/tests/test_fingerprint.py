@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linen_core import Module
+from linen_core import FrozenDict, Module
 from linen_core.extend import fingerprint
 
 
@@ -70,6 +70,12 @@ DIFFERENT: dict[str, tuple[Any, Any]] = {
     "receiver": (Layer([1]).__call__, Layer([2]).__call__),
     "mutable dataclass": (Mutable(), Mutable()),
     "container type": ((1, 2), [1, 2]),
+    "type in a FrozenDict": (FrozenDict(a=1), FrozenDict(a=1.0)),
+    "sign in a FrozenDict": (FrozenDict(a=0.0), FrozenDict(a=-0.0)),
+    "order of a FrozenDict": (FrozenDict(a=1, b=2), FrozenDict(b=2, a=1)),
+    "type in a set": ({1}, {True}),
+    "sign in a frozenset": (frozenset({0.0}), frozenset({-0.0})),
+    "range": (range(1), range(0, 1, 5)),
     "numpy scalar type": (np.float32(1), np.float64(1)),
 }
 
@@ -109,6 +115,57 @@ def test_the_caller_decides_what_stands_for_an_atom() -> None:
     first, second = scaled(np.ones(2)), scaled(np.zeros(3))
     assert fingerprint(first, atom) == fingerprint(second, atom)
     assert fingerprint(first) != fingerprint(second)
+
+
+def test_a_variable_that_others_give_another_value_counts() -> None:
+    def double(x: Any) -> Any:
+        return factor * x
+
+    prints = []
+    for factor in (2, 2, 3):  # noqa: B007 - the function uses it
+        prints.append(fingerprint(double))
+        prints.append(fingerprint(functools.partial(double)))
+    assert prints[0] == prints[2] != prints[4]
+    assert prints[1] == prints[3] != prints[5]
+
+
+def test_a_global_that_gets_another_value_counts() -> None:
+    namespace: dict[str, Any] = {"factor": 2}
+    exec("def read():\n    return factor", namespace)
+    before = fingerprint(namespace["read"])
+    namespace["factor"] = 2.0
+    assert fingerprint(namespace["read"]) != before
+
+
+def test_what_a_function_changes_itself_is_what_it_was_at_first() -> None:
+    calls, total = [], 0
+
+    def count() -> None:
+        nonlocal total
+        total += 1
+        calls.append(total)
+
+    before = fingerprint(count)
+    count()
+    assert fingerprint(count) == before
+
+
+def test_functions_that_refer_to_themselves_are_not_kept_alive() -> None:
+    def make() -> Callable[[int], Any]:
+        def count(n: int) -> Any:
+            return n and count(n - 1)
+
+        return count
+
+    namespace: dict[str, Any] = {}
+    exec("def again(n):\n    return n and again(n - 1)", namespace)
+    freed = []
+    for fn in (make(), namespace.pop("again")):
+        fingerprint(fn)
+        freed.append(weakref.ref(fn))
+    del fn
+    gc.collect()
+    assert [ref() for ref in freed] == [None, None]
 
 
 def test_functions_are_not_kept_alive() -> None:

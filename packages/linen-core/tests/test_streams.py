@@ -13,6 +13,7 @@ from linen_core import LazyRng, Scope, apply, bind
 from linen_core._streams import Streams
 from linen_core._tree import Tree
 from linen_core.errors import InvalidRngError
+from linen_core.extend import creating, inner_scope, rehearsal_in
 
 KEY = jax.random.key(0)
 
@@ -45,6 +46,18 @@ def test_streams_count_apart() -> None:
     scope = bind({}, {"params": KEY, "noise": KEY})
     assert bits(scope.make_rng("params")) == bits(scope.make_rng("noise"))
     assert bits(scope.make_rng("params")) == bits(scope.make_rng("noise")) == derived(KEY, 2)
+
+
+@pytest.mark.parametrize(("col", "draws"), [("params", 1), ("state", 2)])
+def test_a_rehearsal_draws_once_for_what_it_creates(col: str, draws: int) -> None:
+    outer = bind({}, KEY)
+    rehearsal = rehearsal_in(outer, once="params")
+    inner = inner_scope(outer, {}, outer.rngs, False, rehearsal)
+    with creating(inner, col):
+        inner.make_rng()
+    rehearsal.end()
+    with creating(outer, col):
+        assert bits(outer.make_rng()) == derived(KEY, draws + 1)
 
 
 def test_other_places_do_not_matter() -> None:

@@ -6,6 +6,7 @@ trace of the transformation, with the variables and keys that the transformation
 body has changed is then put back.
 """
 
+import contextlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -211,6 +212,28 @@ def rehearsal_in(scope: Scope, once: CollectionFilter = False, runs: int = 2) ->
     return Rehearsal(once, scope._tree.rehearsal, runs)
 
 
+def creating(scope: Scope, col: str) -> contextlib.AbstractContextManager[None]:
+    """Say that draws in a `with` block are for new variables, which a rehearsal draws for once.
+
+    Args:
+        scope: a scope that the draws are from.
+        col: the collection of the variables.
+
+    Returns:
+        A context manager.
+
+    Example:
+        >>> import jax
+        >>> from linen_core import bind
+        >>> from linen_core.extend import creating
+        >>> scope = bind({}, jax.random.key(0))
+        >>> with creating(scope, "params"):
+        ...     key = scope.make_rng()
+    """
+    rehearsal = scope._tree.rehearsal
+    return contextlib.nullcontext() if rehearsal is None else rehearsal.creating(col)
+
+
 def is_rehearsing(scope: Scope) -> bool:
     """Say whether draws may count twice here, so that their keys are not known until the end.
 
@@ -227,6 +250,24 @@ def is_rehearsing(scope: Scope) -> bool:
         False
     """
     return scope._tree.rehearsal is not None
+
+
+def withheld_streams(scope: Scope) -> frozenset[str]:
+    """Name the random streams that are there outside of a lifted transformation, but not in it.
+
+    Args:
+        scope: a scope.
+
+    Returns:
+        The streams that a draw from is refused, with the reason.
+
+    Example:
+        >>> from linen_core import bind
+        >>> from linen_core.extend import withheld_streams
+        >>> withheld_streams(bind({}))
+        frozenset()
+    """
+    return frozenset(scope._tree.withheld)
 
 
 def are_calls_observed() -> bool:

@@ -190,12 +190,12 @@ def _check_specs(staged: _Staged, equations: Sequence[JaxprEqn]) -> None:
     jaxpr = staged.closed.jaxpr
     inputs = zip(jaxpr.invars, staged.arrays, strict=True)
     specs = {var: x for var, x in inputs if _is_spec(x)}
-    if specs.keys().isdisjoint(_read_by(equations, jaxpr.outvars)):
+    if specs.keys().isdisjoint(read_by(equations, jaxpr.outvars)):
         return
     for path, leaf in jax.tree_util.tree_leaves_with_path(staged.result):
         if isinstance(leaf, _Output):
             outvar = jaxpr.outvars[leaf.index]
-            for var in _read_by(needed_equations(jaxpr, [outvar]), [outvar]):
+            for var in read_by(needed_equations(jaxpr, [outvar]), [outvar]):
                 if var in specs:
                     where = jax.tree_util.keystr(path, simple=True, separator="/")
                     raise LazyInitError.of_value(where, specs[var])
@@ -206,8 +206,12 @@ def needed_equations(jaxpr: Jaxpr, outvars: Sequence[Any]) -> list[JaxprEqn]:
 
     An equation of which only some outputs are needed is reduced where JAX knows how (the body of
     a scan, for example). Effects do not keep an equation.
+
+    Args:
+        jaxpr: the jaxpr.
+        outvars: the variables; literals among them need nothing.
     """
-    needed = set(_variables(outvars))
+    needed = set(variables_among(outvars))
     kept: list[JaxprEqn] = []
     for eqn in reversed(jaxpr.eqns):
         used = [v in needed for v in eqn.outvars]
@@ -216,11 +220,11 @@ def needed_equations(jaxpr: Jaxpr, outvars: Sequence[Any]) -> list[JaxprEqn]:
         if not all(used):
             # What a primitive can do without, dce_jaxpr alone knows: give it this one equation.
             alone = jaxpr.replace(
-                constvars=[], invars=_variables(eqn.invars), outvars=eqn.outvars, eqns=[eqn]
+                constvars=[], invars=variables_among(eqn.invars), outvars=eqn.outvars, eqns=[eqn]
             )
             (eqn,) = partial_eval.dce_jaxpr(alone, used)[0].eqns
         kept.append(eqn)
-        needed.update(_variables(eqn.invars))
+        needed.update(variables_among(eqn.invars))
     return kept[::-1]
 
 
@@ -234,10 +238,10 @@ def _evaluate(
         return var.val if isinstance(var, Literal) else values[var]
 
     initial_values = InitialValues()
-    last_read = {v: i for i, eqn in enumerate(equations) for v in _variables(eqn.invars)}
-    outputs_needed = set(_variables(jaxpr.outvars))
+    last_read = {v: i for i, eqn in enumerate(equations) for v in variables_among(eqn.invars)}
+    outputs_needed = set(variables_among(jaxpr.outvars))
     for index, eqn in enumerate(equations):
-        if _is_initializer(eqn):
+        if is_initializer(eqn):
             inner = eqn.params["jaxpr"]
             inputs = [read(var) for var in eqn.invars]
             value = initial_values.evaluate(inner, inputs)
@@ -247,11 +251,11 @@ def _evaluate(
             outputs = [_as_array(x, v) for x, v in zip(outputs, eqn.outvars, strict=True)]
         else:
             # How a primitive is called, eval_jaxpr alone knows: give it this one equation.
-            inputs = _variables(eqn.invars)
+            inputs = variables_among(eqn.invars)
             alone = jaxpr.replace(constvars=inputs, invars=[], outvars=eqn.outvars, eqns=[eqn])
             outputs = jax.core.eval_jaxpr(alone, [values[var] for var in inputs])
         values.update(zip(eqn.outvars, outputs, strict=True))
-        for var in _variables(eqn.invars):
+        for var in variables_among(eqn.invars):
             if last_read[var] == index and var not in outputs_needed:
                 del values[var]
     return [read(var) for var in jaxpr.outvars]
@@ -271,13 +275,29 @@ def _separate(values: Sequence[Any], jaxpr: Jaxpr) -> list[Any]:
     return separate
 
 
-def _is_initializer(eqn: JaxprEqn) -> bool:
+def is_initializer(eqn: JaxprEqn) -> bool:
+    """Whether an equation is a call of an initializer, whose equations are evaluated one by one.
+
+    Args:
+        eqn: an equation of a traced `init`; its parameter "jaxpr" holds those of the initializer.
+    """
     return eqn.params.get("name") == INITIALIZER_NAME
 
 
-def _variables(atoms: Iterable[Any]) -> list[Any]:
+def variables_among(atoms: Iterable[Any]) -> list[Any]:
+    """Give the variables among operands, each once, without the literals.
+
+    Args:
+        atoms: variables and literals of a jaxpr.
+    """
     return list(dict.fromkeys(a for a in atoms if not isinstance(a, Literal)))
 
 
-def _read_by(equations: Iterable[JaxprEqn], outvars: Iterable[Any]) -> list[Any]:
-    return _variables([v for eqn in equations for v in eqn.invars] + list(outvars))
+def read_by(equations: Iterable[JaxprEqn], outvars: Iterable[Any]) -> list[Any]:
+    """Give the variables that equations read, or that are results.
+
+    Args:
+        equations: equations of a jaxpr.
+        outvars: the results.
+    """
+    return variables_among([v for eqn in equations for v in eqn.invars] + list(outvars))

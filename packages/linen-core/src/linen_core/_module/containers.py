@@ -27,8 +27,26 @@ def map_modules(fn: Callable[[str, Any], Any], value: Any, name: str = "") -> An
     """
     if isinstance(value, ModuleBase):
         return fn(name, value)
+    return map_items(lambda key, item: map_modules(fn, item, f"{name}_{key}"), value)
+
+
+def map_items(fn: Callable[[Any, Any], Any], value: Any) -> Any:
+    """Replace what a container holds.
+
+    Args:
+        fn: gives what replaces an item, from its key and the item.
+        value: a list, tuple, dict or struct, or something else, which holds nothing.
+
+    Returns:
+        The value, or a new container of the same kind if something in it was replaced.
+
+    Example:
+        >>> from linen_core.extend import map_items
+        >>> map_items(lambda key, item: item + key, {1: 10, 2: 20})
+        {1: 11, 2: 22}
+    """
     old = items_of(value)
-    new = {key: map_modules(fn, item, f"{name}_{key}") for key, item in old.items()}
+    new = {key: fn(key, item) for key, item in old.items()}
     if all(item is old[key] for key, item in new.items()):
         return value
     return with_items(value, new)

@@ -25,6 +25,7 @@ def rebound(
     replace: Callable[[Any], Any],
     cls: type | None = None,
     name: str | None = None,
+    begin: Callable[[Any], Any] = lambda copy: None,
 ) -> Any:
     """Copy a bound module into another scope.
 
@@ -35,6 +36,7 @@ def rebound(
             are bound to the tree of `scope` keep their place; others are adopted.
         cls: the class of the copy, if it is another one with the same fields.
         name: the name of the copy.
+        begin: gets the copy before it has fields, for fields that refer to the module itself.
 
     Returns:
         A bound module, not yet set up.
@@ -48,8 +50,13 @@ def rebound(
         >>> rebound(dense, bind({}).push("inner"), lambda value: value).path
         ('inner',)
     """
-    fields = {name: replace(value) for name, value in arguments_of(module).items()}
-    return (cls or type(module))(**fields | {"name": name, "parent": scope})
+    made: Any = cls or type(module)
+    arguments = arguments_of(module)
+    copy = made.__new__(made, **arguments)
+    begin(copy)
+    fields = {name: replace(value) for name, value in arguments.items()}
+    copy.__init__(**fields | {"name": name, "parent": scope})
+    return copy
 
 
 class Names(NamedTuple):
