@@ -170,3 +170,10 @@ UNSTACK_ERRORS: dict[str, tuple[Any, str]] = {
 def test_what_cannot_be_unstacked(tree: Any, text: str) -> None:
     with pytest.raises(StackError, match=text):
         unstack_blocks(tree, "s")
+
+
+def test_numbers_with_zeros_in_front_are_other_names() -> None:
+    tree = {"Block_0": np.ones(2), "Block_00": np.zeros(2)}
+    stacked = stack_blocks(tree, "layers")
+    assert sorted(stacked) == ["Block_00", "layers"]
+    chex.assert_shape(stacked["layers"], (1, 2))

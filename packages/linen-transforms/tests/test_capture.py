@@ -261,3 +261,11 @@ def test_what_cannot_be_captured_from(target: Any) -> None:
         CaptureTargetError, match="capture takes a module, or a method of one, that"
     ):
         capture(target)
+
+
+@pytest.mark.parametrize("filter", [3, "Dense", (Module, 3)])
+def test_a_filter_that_is_none(filter: Any) -> None:
+    with pytest.raises(
+        CaptureTargetError, match="`filter` must be True, False, a Module class or a"
+    ):
+        capture(Module(), filter)

@@ -386,7 +386,9 @@ def test_carried_variables_that_change() -> None:
         "/: the carry of while_loop must come out of the body as it went in, but these differ "
         "(in -> out):\n"
         "  variables of /: ['state']['x']: float32[3] -> float32[2]\n"
-        "  variables of /: ['state']['y']: nothing -> int32[]"
+        "  variables of /: ['state']['y']: nothing -> int32[]\n"
+        "A carried variable must exist before the loop: create it outside, or pass it with the "
+        "variables."
     )
 
 

@@ -4,11 +4,14 @@ from typing import Any
 
 import chex
 import jax
+import jax.numpy as jnp
 import pytest
 
 from linen_core import LazyRng, Module, apply, compact
 from linen_core.errors import InvalidRngError
-from linen_transforms import fold_rngs, lift, scan
+from linen_transforms import fold_rngs, jit, lift, scan
+
+from .layers import Dense
 
 KEY = jax.random.key(0)
 RNGS = {"noise": KEY, "other": jax.random.key(1)}
@@ -90,6 +93,18 @@ def test_iterations_of_a_loop_draw_different_keys() -> None:
     steps = scan(Step, split_rngs={"noise": True}, length=3)()
     _, ys = steps.apply({}, 0, None, rngs={"noise": KEY})
     assert len({*ys.tolist()}) == 3
+
+
+@pytest.mark.parametrize("lift_layer", [fold_rngs, jit])
+def test_a_loop_that_shares_parameters_creates_them_from_the_first_key(lift_layer: Any) -> None:
+    class Step(Module):
+        @compact
+        def __call__(self, x: Any, _: Any) -> Any:
+            return lift_layer(Dense)(name="layer")(x), None
+
+    options: dict[str, Any] = {"variable_broadcast": "params", "split_rngs": {"params": False}}
+    args = KEY, jnp.ones(3), None
+    chex.assert_trees_all_equal(scan(Step, length=3, **options)().init(*args), Step().init(*args))
 
 
 def test_variables_and_keyword_arguments_pass() -> None:

@@ -3,21 +3,27 @@
 import gc
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import chex
+import cloudpickle
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.nn import initializers
 
 from linen_core import Module, compact, intercept_methods
-from linen_transforms import jit, lift, scan
-from linen_transforms.errors import UnsupportedArgumentError
+from linen_transforms import jit, lift, scan, vmap
+from linen_transforms.errors import SplitRngsError, UnsupportedArgumentError
 
 KEY = jax.random.key(0)
 X = jnp.arange(6.0).reshape(2, 3)
 STREAMS = {"params": KEY, "noise": jax.random.key(1)}
+
+
+class Dense(Module):
+    """A layer that does nothing."""
 
 
 class Block(Module):
@@ -250,6 +256,153 @@ def test_the_cache_keeps_no_module_alive() -> None:
     Model().init(KEY, X)
     gc.collect()
     assert [ref() for ref in alive] == [None] * len(alive)
+
+
+def test_the_traces_of_a_class_go_with_it() -> None:
+    def use() -> None:
+        class Layer(Module):
+            @compact
+            def __call__(self, x: Any) -> Any:
+                super().__init__  # noqa: B018 - a method that refers to its class
+                return jit(lambda mdl, x: x * self.param("w", initializers.ones, ()))(self, x)
+
+        jit(Layer)().init_with_output(KEY, X)
+        gone.append(weakref.ref(Layer))
+
+    gone: list[Any] = []
+    use()
+    gc.collect()
+    assert gone[0]() is None
+
+
+class Shown(Module):
+    """Gives what a field is."""
+
+    value: Any
+
+    def __call__(self, x: Any) -> Any:
+        RUNS.append("")
+        return x + len(repr(self.value))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, 1.0), (0.0, -0.0), ({"a": 1}, {"a": 1.0}), ({"a": [0.0]}, {"a": [-0.0]}), ({1}, {1.0})],
+)
+def test_fields_that_are_equal_but_not_the_same(one: Any, other: Any) -> None:
+    for value in (one, other):
+        found = jit(Shown)(value).apply({}, X)
+        chex.assert_trees_all_equal(found, Shown(value).apply({}, X))
+
+
+def test_variables_that_get_another_value() -> None:
+    class Model(Module):
+        def __call__(self, x: Any) -> Any:
+            def body(mdl: Module, x: Any) -> Any:
+                return x * i + 1
+
+            for i in range(3):  # noqa: B007 - the body uses it
+                x = jit(body)(self, x)
+            return x
+
+    chex.assert_trees_all_equal(Model().apply({}, X), jnp.full_like(X, ((0 + 1) * 1 + 1) * 2 + 1))
+
+
+def test_a_module_from_outside_does_not_know_its_place_either() -> None:
+    class Uses(Module):
+        inner: Any
+
+        def __call__(self, x: Any) -> Any:
+            RUNS.append("")
+            assert (self.inner.name, self.inner.path) == (None, ())
+            return self.inner(x)
+
+    class Model(Module):
+        @compact
+        def __call__(self, x: Any) -> Any:
+            blocks = [Block(name=name) for name in ("a", "b")]
+            return [jit(Uses)(block)(x) for block in blocks]
+
+    variables = Model().init(KEY, X)
+    RUNS.clear()
+    found = Model().apply(variables, X)
+    assert RUNS == ["", "Block"]
+    for name, y in zip("ab", found, strict=True):
+        entry = {col: tree[name] for col, tree in variables.items()}
+        chex.assert_trees_all_close(y, Block().apply(entry, X), rtol=1e-6)
+
+
+def test_a_function_knows_the_places_of_its_modules() -> None:
+    class Model(Module):
+        def setup(self) -> None:
+            self.a, self.b, self.long = Dense(), Dense(), Dense()
+
+        def __call__(self, x: Any) -> Any:
+            scaled = jit(lambda mdl, other, x: x * len(other.name) * len(other.path))
+            return scaled(self.a, self.b, x), scaled(self.a, self.long, x)
+
+    chex.assert_trees_all_equal(Model().apply({}, X), (X, 4 * X))
+
+
+def test_a_stream_that_is_withheld_is_refused_after_a_trace_without_it() -> None:
+    class Noisy(Module):
+        def __call__(self, x: Any) -> Any:
+            return x + jax.random.normal(self.make_rng("noise"), x.shape)
+
+    class Outer(Module):
+        @compact
+        def __call__(self, x: Any) -> Any:
+            return jit(Noisy)()(x)
+
+    mapped = vmap(Outer, variable_axes={}, split_rngs={"params": True})()
+    mapped.apply({}, X, rngs={"params": KEY})
+    with pytest.raises(SplitRngsError):
+        mapped.apply({}, X, rngs={"params": KEY, "noise": KEY})
+
+
+def test_equal_blocks_share_a_trace_inside_of_a_scan() -> None:
+    class Step(Module):
+        @compact
+        def __call__(self, x: Any, _: Any) -> Any:
+            for i in range(3):
+                x = jit(Block)(name=f"block_{i}")(x)
+            return x, None
+
+    axes: Any = {"variable_axes": {"params": 0, "state": 0}, "split_rngs": {"params": True}}
+    looped = scan(Step, length=2, **axes)()
+    variables = looped.init(KEY, X, None)
+    RUNS.clear()
+    looped.apply(variables, X, None)
+    assert len(RUNS) <= 1
+
+
+def test_what_is_sown_into_other_collections_gets_out() -> None:
+    class Sows(Module):
+        def __call__(self, x: Any) -> Any:
+            self.sow("notes", "x", x)
+            return x
+
+    for _ in range(2):
+        y, notes = jit(Sows, variables="params")().apply({}, X, mutable=["notes"])
+        chex.assert_trees_all_equal(notes, {"notes": {"x": (y,)}})
+
+
+def test_a_class_with_traces_pickles_by_value() -> None:
+    class Layer(Block):
+        pass
+
+    jit(Layer)().init(KEY, X)
+    assert cloudpickle.dumps(jit(Layer)())
+
+
+def test_threads_share_a_trace() -> None:
+    model = stacked(jit(Block), 4)
+    variables = model.init(KEY, X)
+    expected = model.apply(variables, X)
+    jax.clear_caches()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: model.apply(variables, X), range(16)))
+    chex.assert_trees_all_equal(found, [expected] * 16)
 
 
 @pytest.mark.parametrize("argument", ["device", "backend"])

@@ -74,6 +74,61 @@ def test_broadcast_results_are_found_inside_of_calls(wrap: Any) -> None:
     chex.assert_trees_all_close(table, jnp.sin(jnp.arange(3.0)))
 
 
+TABLE = jnp.arange(3.0)
+
+
+def inner_scan(carry: Any) -> Any:
+    return jax.lax.scan(lambda c, x: (c + x, jnp.sin(x)), carry, TABLE)
+
+
+def inner_cond(carry: Any) -> Any:
+    return jax.lax.cond(
+        True, lambda c: (2 * c, jnp.sin(TABLE)), lambda c: (c, jnp.cos(TABLE)), carry
+    )
+
+
+def inner_print(carry: Any) -> Any:
+    jax.debug.callback(lambda _: None, carry)
+    return carry, jnp.sin(TABLE)
+
+
+@jax.jit
+def inner_print_in_jit(carry: Any) -> Any:
+    return inner_print(carry)
+
+
+@pytest.mark.parametrize("inner", [inner_scan, inner_cond, inner_print, inner_print_in_jit])
+def test_broadcast_results_are_found_beside_what_depends_on_the_iteration(inner: Any) -> None:
+    def body(_: Any, carry: Any) -> Any:
+        carry, table = inner(carry)
+        return table, carry, None
+
+    table, _, _ = axes_scan.scan(body, (), 0, length=2)(None, jnp.ones(3))
+    chex.assert_trees_all_close(table, jnp.sin(TABLE))
+
+
+def test_callbacks_run_in_every_iteration_only() -> None:
+    seen: list[float] = []
+
+    def body(_: Any, carry: Any) -> Any:
+        jax.debug.callback(lambda c: seen.append(float(c)), carry, ordered=True)
+        return jnp.sin(TABLE), carry + 1, None
+
+    axes_scan.scan(body, (), 0, length=3)(None, 0.0)
+    jax.effects_barrier()
+    assert seen == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("value", [3, 2.5, True], ids=repr)
+def test_broadcast_results_that_are_no_arrays_stay_what_they_are(value: Any) -> None:
+    def body(_: Any, carry: Any) -> Any:
+        return value, carry, None
+
+    result, _, _ = axes_scan.scan(body, (), 0, length=2)(None, jnp.ones(3))
+    assert type(result) is type(value)
+    assert result == value
+
+
 def test_without_the_check_the_last_value_is_kept() -> None:
     def body(_: Any, carry: Any, x: Any) -> Any:
         return x, carry, None

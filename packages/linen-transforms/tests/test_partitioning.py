@@ -172,7 +172,7 @@ def test_what_is_no_metadata() -> None:
 
 
 def test_values_are_sharded() -> None:
-    mesh = jax.make_mesh((1,), ("data",))
+    mesh = jax.make_mesh((2,), ("data",))
 
     class Net(Module):
         @compact

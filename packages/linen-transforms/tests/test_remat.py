@@ -11,6 +11,7 @@ from jax.nn import initializers
 from linen_core import Module, compact
 from linen_transforms import checkpoint, lift, remat, remat_scan
 from linen_transforms.errors import (
+    AxisSizeError,
     CarryMismatchError,
     StaticArgumentError,
     TransformTargetError,
@@ -154,3 +155,21 @@ def test_a_value_must_keep_its_form() -> None:
 
     with pytest.raises(CarryMismatchError, match=r"carry: float32\[2, 3\] -> float32\[4, 3\]"):
         remat_scan(Wider, lengths=(2,))().apply({}, X)
+
+
+def test_what_is_sown_into_other_collections_gets_out() -> None:
+    class Sows(Module):
+        def __call__(self, x: Any) -> Any:
+            self.sow("notes", "x", x)
+            return x
+
+    y, notes = remat(Sows, variables="params")().apply({}, X, mutable=["notes"])
+    chex.assert_trees_all_equal(notes, {"notes": {"x": (y,)}})
+
+
+@pytest.mark.parametrize("lengths", [(), 3, ("a",), (2.0,), (-1,)])
+def test_lengths_that_are_none(lengths: Any) -> None:
+    with pytest.raises(
+        AxisSizeError, match="remat_scan: lengths must be a sequence of at least one"
+    ):
+        remat_scan(Block, lengths)().init(KEY, X)

@@ -1,8 +1,5 @@
 """`scan` over scopes and Modules: carries, broadcast values, streams, runs of the body, errors."""
 
-# Options are collected in dicts of any values.
-# pyright: reportArgumentType=false
-
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +13,11 @@ from hypothesis import strategies as st
 from linen_core import Module, apply, broadcast, compact, init
 from linen_transforms import lift, remat, scan, vmap
 from linen_transforms.errors import (
+    AxisSizeError,
     CarryMismatchError,
     KeywordArgumentsError,
     LoopInvariantError,
+    LoopOutputError,
     SplitRngsError,
 )
 
@@ -86,7 +85,8 @@ def test_runs_of_the_body(nest: str) -> None:
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_parameters_of_every_iteration(axis: int, reverse: bool) -> None:
-    model = scan(Cell, **STACKED | {"variable_axes": {"params": axis}}, reverse=reverse)()
+    options: dict[str, Any] = STACKED | {"variable_axes": {"params": axis}}
+    model = scan(Cell, **options, reverse=reverse)()
     (carry, ys), variables = model.init_with_output(KEY, CARRY, XS)
     expected, results = CARRY, []
     for i in reversed(range(4)) if reverse else range(4):
@@ -233,7 +233,8 @@ def test_a_carried_variable_must_exist() -> None:
         Inside(scan(Bad, variable_carry="state")).init(KEY, CARRY, XS)
     assert str(caught.value) == (
         "/loop: the carry of scan must come out of the body as it went in, but these differ (in -> "
-        'out):\n  variable /loop/count of collection "state": nothing -> float32[]'
+        'out):\n  variable /loop/count of collection "state": nothing -> float32[]\nA carried variable '
+        "must exist before the loop: create it outside, or pass it with the variables."
     )
 
 
@@ -249,7 +250,8 @@ def test_a_broadcast_variable_must_not_depend_on_the_iteration() -> None:
     assert str(caught.value) == (
         '/loop: the variable /loop/last of collection "state" of scan is broadcast, so it must be '
         "the same in every iteration, but it depends on the carry or on what is mapped over. Carry "
-        "it, or give it an axis."
+        "it, or give it an axis. A new variable is the same everywhere if split_rngs is False for the "
+        "stream that it is drawn from."
     )
 
 
@@ -257,6 +259,49 @@ def test_a_broadcast_result_must_not_depend_on_the_iteration() -> None:
     run = lift.scan(lambda scope, c, x: (c, {"y": x}), out_axes=broadcast)
     with pytest.raises(LoopInvariantError, match=r"/: the result\['y'\] of scan is broadcast"):
         apply(run)({}, CARRY, XS)
+
+
+def test_broadcast_parameters_of_a_loop_inside() -> None:
+    model = scan(scan(Cell, **STACKED), **SHARED)()
+    xs = jnp.stack([XS, XS])
+    (carry, _), variables = model.init_with_output(KEY, CARRY, xs)
+    assert variables["params"]["Dense_0"]["kernel"].shape == (4, 3, 3)
+    expected, _ = scan(Cell, **STACKED)().apply(variables, CARRY, XS)
+    expected, _ = scan(Cell, **STACKED)().apply(variables, expected, XS)
+    chex.assert_trees_all_close(carry, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        (lambda c, x: c + x, "float32[3]"),
+        (lambda c, x: (c, x, None), "a tuple with [0]: float32[3], [1]: float32[3]"),
+        (lambda c, x: None, "a NoneType with nothing"),
+    ],
+    ids=["one", "three", "nothing"],
+)
+def test_a_body_must_return_a_pair(output: Any, found: str) -> None:
+    class Bad(Module):
+        @compact
+        def __call__(self, carry: Any, x: Any) -> Any:
+            return output(carry, x)
+
+    with pytest.raises(LoopOutputError) as caught:
+        Inside(scan(Bad)).apply({}, CARRY, XS)
+    assert str(caught.value) == (
+        f"/loop: the body of scan must return a pair (carry, y), but returned {found}. Write return "
+        "carry, None if there is nothing to stack."
+    )
+
+
+def test_a_collection_without_an_axis() -> None:
+    with pytest.raises(AxisSizeError) as caught:
+        scan(Cell, variable_axes={"params": None})().init(KEY, CARRY, XS)
+    assert str(caught.value) == (
+        "scan: variable_axes has None for 'params', which is no axis. Write an integer; "
+        "variable_broadcast='params' for variables that all iterations share, and "
+        "variable_carry='params' for those that change."
+    )
 
 
 def test_keyword_arguments_are_refused() -> None:
@@ -299,7 +344,7 @@ def test_it_equals_an_unrolled_loop(
             return carry + x, carry * x
 
     body = remat(Net) if wrap == "remat" else Net
-    options = STACKED | {"variable_axes": {"params": axis}}
+    options: dict[str, Any] = STACKED | {"variable_axes": {"params": axis}}
     model = scan(body, **options, reverse=reverse, unroll=unroll)()
     xs = jax.random.normal(KEY, (length, 3))
     variables = model.init(KEY, CARRY, xs)

@@ -1,13 +1,11 @@
 """`Stack`: equal to a Python loop over blocks, and to a scan."""
 
-# Options are collected in dicts of any values.
-# pyright: reportIncompatibleMethodOverride=false, reportOptionalMemberAccess=false, reportCallIssue=false
-
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.nn import initializers
 
@@ -121,8 +119,8 @@ def test_gradients_equal_those_of_a_loop(options: dict[str, Any]) -> None:
 def test_gives_the_numbers_of_a_scan(options: dict[str, Any]) -> None:
     class Step(Block):
         @compact
-        def __call__(self, x: Any, _: Any) -> Any:
-            return super().__call__(x, is_noisy=True), None
+        def __call__(self, x: Any, bias: Any = 0.0, *, is_noisy: bool = True) -> Any:
+            return super().__call__(x, bias, is_noisy=is_noisy), None
 
     scan = linen_transforms.scan(
         Step,
@@ -131,7 +129,7 @@ def test_gives_the_numbers_of_a_scan(options: dict[str, Any]) -> None:
         length=4,
     )()
     stack = Stack(Block, 4, **options)()
-    (expected, _), variables = scan.init_with_output(STREAMS, X, None)
+    (expected, _), variables = scan.init_with_output(STREAMS, X)
     found = stack.init_with_output(STREAMS, X, is_noisy=True)
     chex.assert_trees_all_equal(found, (expected, variables))
 
@@ -235,7 +233,9 @@ def test_remat_keeps_less() -> None:
         run = jax.jit(jax.grad(lambda p, v: stack.apply(v | {"params": p}, x).sum()))
         others = {col: tree for col, tree in variables.items() if col != "params"}
         compiled = run.lower(variables["params"], others).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+        analysis = compiled.memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     assert temporary(stacks[1]) < temporary(stacks[0])
 
@@ -270,7 +270,7 @@ def test_blocks_that_change_the_shape() -> None:
 
 def test_modules_from_outside() -> None:
     class Calls(Module):
-        inner: Module
+        inner: Block
 
         @compact
         def __call__(self, x: Any) -> Any:
@@ -285,3 +285,28 @@ def test_modules_from_outside() -> None:
     text = "/layers: the blocks of a Stack use the module at /outside, which is not inside"
     with pytest.raises(StackError, match=text):
         Model().init(KEY, X)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"unroll": 0}, "unroll must be the number of blocks in one step of the loop"),
+        ({"unroll": "all"}, "at least 1, or True for all, but is 'all'"),
+        ({"remat": "dots"}, "remat must be True, False, or a policy"),
+        ({"remat": None}, "but is None"),
+    ],
+)
+def test_options_that_mean_nothing(options: Any, text: str) -> None:
+    with pytest.raises(StackError, match=text):
+        Stack(Block, 2, **options)
+
+
+def test_the_carry_may_be_passed_by_name() -> None:
+    stack = Stack(Block, np.int64(2))()  # type: ignore[arg-type]
+    variables = stack.init(KEY, x=X)
+    found = stack.apply(variables, bias=0.5, x=X)
+    chex.assert_trees_all_equal(found, stack.apply(variables, X, 0.5))
+    with pytest.raises(
+        StackError, match="/: a Stack is called without the argument 'x' of its first"
+    ):
+        stack.apply(variables, bias=0.5)

@@ -1,8 +1,6 @@
 """`vmap` over scopes and Modules: what is mapped, shared, split, stacked and refused."""
 
-# Options are collected in dicts of any values.
-# pyright: reportArgumentType=false
-
+from functools import partial
 from typing import Any
 
 import chex
@@ -14,8 +12,9 @@ from hypothesis import strategies as st
 from jax.nn import initializers
 
 from linen_core import PARTITION_NAME, Module, Partitioned, apply, bind, compact, init
-from linen_transforms import lift, vmap
-from linen_transforms.errors import AxisSizeError, SplitRngsError
+from linen_core.errors import ScopeCollectionNotFound
+from linen_transforms import add_metadata_axis, fold_rngs, lift, map_variables, remat, vmap
+from linen_transforms.errors import AxisSizeError, SplitRngsError, WithheldCollectionError
 
 from .layers import Dense, Recorder
 
@@ -46,7 +45,8 @@ def test_the_body_runs_once() -> None:
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_parameters_of_every_entry(axis: int) -> None:
-    model = vmap(Dense, **SPLIT | {"variable_axes": {"params": axis}})(2)
+    options: dict[str, Any] = SPLIT | {"variable_axes": {"params": axis}}
+    model = vmap(Dense, **options)(2)
     y, variables = model.init_with_output(KEY, X)
     for i in range(4):
         one = Dense(2).apply(entry(variables, i, axis), X[i])
@@ -189,6 +189,103 @@ def test_axes_of_different_sizes() -> None:
         "/: vmap: the mapped axes have different sizes:\n  2: argument[0]\n"
         "  4: collection \"params\" of /['kernel']"
     )
+
+
+@pytest.mark.parametrize(
+    "lifted",
+    [
+        partial(vmap, variable_axes={True: 0}, split_rngs={True: True}),
+        fold_rngs,
+        partial(map_variables, mapped_collections="params", init=True),
+        add_metadata_axis,
+    ],
+    ids=["vmap", "fold_rngs", "map_variables", "add_metadata_axis"],
+)
+@pytest.mark.parametrize("name", ["scopes", "cut", "variables", "groups", "keys", "args"])
+def test_keyword_arguments_may_have_any_name(lifted: Any, name: str) -> None:
+    class Net(Module):
+        @compact
+        def __call__(self, x: Any, **named: Any) -> Any:
+            return Dense(2)(x) * named[name]
+
+    y, _ = lifted(Net)().init_with_output(KEY, X, **{name: jnp.zeros((4, 1))})
+    assert y.shape == (4, 2)
+    assert not y.any()
+
+
+SHARES = "depends on the entry, but has None for its axis, which is for what all entries share."
+REMEDY = "Give it an axis in out_axes or variable_axes."
+WRONG_AXES: dict[str, tuple[dict[str, Any], str]] = {
+    "in": ({"in_axes": 2}, "/: vmap: argument[0] has the shape [4, 3], and so no axis 2."),
+    "out": ({"out_axes": -3}, "/: vmap: result has the shape [4, 2], and so no axis -3."),
+    "structure": (
+        {"out_axes": (0, 0)},
+        "/: vmap: the axes (0, 0) do not fit the structure of the result, which is PyTreeDef(*). "
+        "Give one axis for all of it, or a tree of axes that is a prefix of it.",
+    ),
+    "variable": (
+        {"variable_axes": {"params": 3}},
+        "/: vmap: collection \"params\" of /['kernel'] has the shape [4, 3, 2], and so no axis 3.",
+    ),
+    "text": (
+        {"in_axes": "0"},
+        "/: vmap: argument[0] has the shape [4, 3], and so no axis 0. Write None for what is not "
+        "sliced.",
+    ),
+    "variable text": (
+        {"variable_axes": {"params": "0"}},
+        "vmap: variable_axes has '0' for 'params', which is no axis. Write an integer; None for "
+        "variables that all entries share.",
+    ),
+    "shared result": ({"out_axes": None}, f"/: vmap: result {SHARES} {REMEDY}"),
+    "shared variable": (
+        {"variable_axes": {"params": None}},
+        f'/: vmap: variable /kernel of collection "params" {SHARES} {REMEDY} A new variable is the '
+        "same everywhere if split_rngs is False for the stream that it is drawn from.",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_AXES)
+def test_wrong_axes(what: str) -> None:
+    options, text = WRONG_AXES[what]
+    with pytest.raises(AxisSizeError) as caught:
+        vmap(Dense, **SPLIT | options)(2).init(KEY, X)
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("lifted", "remedy"),
+    [
+        (
+            vmap(Dense),
+            "vmap but not inside, since no filter of collections names it. Write variable_axes="
+            "{'params': 0}, or None for the axis if all entries share it.",
+        ),
+        (
+            remat(Dense, variables="state"),
+            "remat but not inside, since no filter of collections names it. Write a filter that "
+            "matches 'params' too.",
+        ),
+    ],
+    ids=["vmap", "remat"],
+)
+@pytest.mark.parametrize("is_init", [True, False])
+def test_a_collection_that_is_not_named(lifted: Any, remedy: str, is_init: bool) -> None:
+    model = lifted(2)
+    variables = {"params": {"kernel": jnp.ones((4, 3, 2))}}
+    call = partial(model.init, KEY) if is_init else partial(model.apply, variables)
+    with pytest.raises(WithheldCollectionError) as caught:
+        call(X)
+    assert str(caught.value) == (
+        f'/ needs "kernel" from collection "params", which is there outside of {remedy}'
+    )
+    assert isinstance(caught.value, ScopeCollectionNotFound)
+
+
+def test_a_collection_that_is_nowhere() -> None:
+    with pytest.raises(ScopeCollectionNotFound, match="Pass what init returned"):
+        vmap(Dense, **SPLIT)(2).apply({}, X)
 
 
 @settings(max_examples=8, deadline=None)

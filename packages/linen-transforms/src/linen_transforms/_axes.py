@@ -54,7 +54,11 @@ def leaves_with_axes(name: str, axes: Any, tree: Any, where: str) -> list[Mapped
 
 
 def common_size(
-    name: str, argument: str, given: int | None, mapped: Mapping[str, tuple[Any, Any]]
+    name: str,
+    argument: str,
+    given: int | None,
+    mapped: Mapping[str, tuple[Any, Any]],
+    unmapped: Any = None,
 ) -> int:
     """Find the number of iterations.
 
@@ -63,6 +67,7 @@ def common_size(
         argument: the name of its argument for the size.
         given: that argument, if the user gave it.
         mapped: pairs of axes and trees, by what they are called.
+        unmapped: what stands in the place of an axis for what is not mapped.
 
     Raises:
         AxisSizeError: there is no axis, one that does not exist, or axes of different sizes, or the
@@ -72,7 +77,7 @@ def common_size(
 
     for where, (axes, tree) in mapped.items():
         for axis, leaf_where, leaf in leaves_with_axes(name, axes, tree, where):
-            if isinstance(axis, int):
+            if axis is not unmapped:
                 shape = jnp.shape(leaf)
                 check_axis(name, leaf_where, axis, shape)
                 sizes[leaf_where] = shape[axis]
@@ -87,6 +92,13 @@ def check_axis(name: str, where: str, axis: Any, shape: Sequence[Any]) -> None:
     """Refuse an axis that does not exist."""
     if not isinstance(axis, int) or not -len(shape) <= axis < len(shape):
         raise AxisSizeError.of_axis(name, where, axis, shape)
+
+
+def check_axes(name: str, axes: Any, tree: Any, where: str, size: int) -> None:
+    """Refuse axes that do not exist in a tree of results once the mapped axis is there."""
+    for axis, leaf_where, leaf in leaves_with_axes(name, axes, tree, where):
+        if axis is not None:
+            check_axis(name, leaf_where, axis, (size, *jnp.shape(leaf)))
 
 
 def split_keys(keys: Any, number: int) -> Any:

@@ -8,33 +8,43 @@ their places that are bound to the inner scopes. A module that is reached twice 
 too.
 """
 
-import dataclasses
 import functools
 import operator
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 
 from linen_core import Module, Scope
-from linen_core.extend import arguments_of, map_modules, rebound
+from linen_core.extend import arguments_of, map_items, map_modules, rebound
 
 Replace = Callable[[Any], Any]
 
 
 @jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
 class _Reference:
-    """Stands for a module in the arguments of a JAX transformation, which know nothing of modules.
+    """Stands for something in the arguments of a JAX transformation, which knows nothing of modules.
 
-    Attributes:
+    Args:
         index: the number of a bound module.
-        module: a module that is not bound.
+        value: something else: a module that is not bound, or a function that uses bound ones.
     """
 
-    index: int | None
-    module: Any = None
+    def __init__(self, index: int | None, value: Any = None) -> None:
+        self.index = index
+        self.value = value
+
+    def __hash__(self) -> int:
+        return hash((self.index, type(self.value)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Reference) or self.index != other.index:
+            return False
+        try:
+            return self.value is other.value or bool(self.value == other.value)
+        except ValueError:  # arrays in fields have no truth value
+            return False
 
 
 class Binding:
@@ -55,7 +65,8 @@ class Binding:
         self.scopes: list[Scope] = [module.scope for module in self._modules.values()]
 
     def _collect(self, module: Any) -> Any:
-        if id(module) not in self._modules and module.scope is not None:
+        is_usable = module.scope is not None and not module.scope.invalid
+        if id(module) not in self._modules and is_usable:
             self._modules[id(module)] = module
             rebound_fields(module, self._collect)
         return module
@@ -70,18 +81,20 @@ class Binding:
 
     def identity(self, value: Any) -> Any:
         """Give a value with descriptions, which compare by value, in the places of its modules."""
-        return map_captured(self._describe, value)
+        found: dict[int, Any] = {}
 
-    def _describe(self, module: Any) -> Any:
-        if module.scope is None:
-            return module
-        index = self.index(module)
-        fields = {
-            name: map_captured(self._describe, field)
-            for name, field in arguments_of(module).items()
-            if name != "name"
-        }
-        return type(module), index, fields
+        def describe(module: Any) -> Any:
+            index = self.index(module)
+            if index is None:
+                return module
+            if index not in found:
+                found[index] = (type(module), index)  # for fields that lead back here
+                own = {name: x for name, x in arguments_of(module).items() if name != "name"}
+                fields = {name: map_captured(describe, field) for name, field in own.items()}
+                found[index] = (type(module), index, fields)
+            return found[index]
+
+        return map_captured(describe, value)
 
     def inside(
         self,
@@ -94,7 +107,7 @@ class Binding:
         Args:
             scopes: the inner scopes, in the order of `scopes`.
             classes: other classes for the copies of some modules, by the ids of the modules.
-            is_anonymous: whether those copies have no name.
+            is_anonymous: whether the copies at the outermost scopes have no name.
         """
         found = list(zip(self._modules.values(), scopes, strict=True))
         return Rebinding(found, classes or {}, is_anonymous)
@@ -126,9 +139,10 @@ class Rebinding:
         if scope is None:
             return module
         if id(module) not in self._copies:
+            name = None if self._is_anonymous and scope.parent is None else module.name
             cls = self._classes.get(id(module))
-            name = None if cls is not None and self._is_anonymous else module.name
-            self._copies[id(module)] = rebound(module, scope, self, cls, name)
+            begin = functools.partial(self._copies.__setitem__, id(module))
+            rebound(module, scope, self, cls, name, begin)
         return self._copies[id(module)]
 
 
@@ -138,61 +152,108 @@ def rebound_fields(module: Any, replace: Replace) -> None:
         map_captured(replace, value)
 
 
-def map_captured(replace: Replace, value: Any, outer: tuple[Any, ...] = ()) -> Any:
+def map_captured(
+    replace: Replace, value: Any, copies: dict[int, types.FunctionType] | None = None
+) -> Any:
     """Replace the modules that a value holds or has captured.
 
     Args:
         replace: gives what stands for a module.
         value: anything. Containers are looked into, and so are functions.
-        outer: the functions that the value was reached through, which may capture each other.
+        copies: copies of functions that are being made, which may capture each other.
 
     Returns:
         The value; a new one where something in it was replaced.
     """
+    copies = {} if copies is None else copies
+    if is_module(value):
+        return replace(value)
     if isinstance(value, functools.partial):
-        positional, named = (value.func, *value.args), value.keywords
-        new = [map_captured(replace, part, outer) for part in positional]
-        new_named = {name: map_captured(replace, part, outer) for name, part in named.items()}
-        if all(map(operator.is_, [*new, *new_named.values()], [*positional, *named.values()])):
+        parts = (value.func, value.args, value.keywords)
+        func, args, named = (map_captured(replace, part, copies) for part in parts)
+        if all(map(operator.is_, (func, args, named), parts)):
             return value
-        return type(value)(*new, **new_named)
+        return type(value)(func, *args, **named)
     if isinstance(value, types.MethodType):
-        owner = map_captured(replace, value.__self__, outer)
+        owner = map_captured(replace, value.__self__, copies)
         return value if owner is value.__self__ else types.MethodType(value.__func__, owner)
     if isinstance(value, types.FunctionType):
-        return value if value in outer else _map_closure(replace, value, (*outer, value))
-    return map_modules(lambda _, module: replace(module), value)
+        return _map_closure(replace, value, copies)
+    return map_items(lambda _, item: map_captured(replace, item, copies), value)
 
 
 def _map_closure(
-    replace: Replace, fn: types.FunctionType, outer: tuple[Any, ...]
+    replace: Replace, fn: types.FunctionType, copies: dict[int, types.FunctionType]
 ) -> types.FunctionType:
-    cells = fn.__closure__ or ()
-    new = []
-    for cell in cells:
-        try:
-            content = cell.cell_contents
-        except ValueError:  # a name that has no value yet
-            new.append(cell)
-            continue
-        mapped = map_captured(replace, content, outer)
-        new.append(cell if mapped is content else types.CellType(mapped))
-    if all(a is b for a, b in zip(new, cells, strict=True)):
+    if id(fn) in copies:
+        return copies[id(fn)]
+    # A cell stays, and with it what is assigned to its name, unless it leads to what is replaced.
+    old = fn.__closure__ or ()
+    leads = [any(replace(m) is not m for m in captured_modules(_content(cell))) for cell in old]
+    defaults = (fn.__defaults__, fn.__kwdefaults__)
+    positional, named = (map_captured(replace, part, copies) for part in defaults)
+    if not any(leads) and positional is defaults[0] and named is defaults[1]:
         return fn
-    copy = types.FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, tuple(new))
-    copy.__kwdefaults__ = fn.__kwdefaults__
+    cells = [types.CellType() if new else cell for cell, new in zip(old, leads, strict=True)]
+    copy = types.FunctionType(fn.__code__, fn.__globals__, fn.__name__, positional, tuple(cells))
+    copy.__kwdefaults__ = named
     functools.update_wrapper(copy, fn)
+    copies[id(fn)] = copy
+    for cell, new, is_new in zip(old, cells, leads, strict=True):
+        if is_new:
+            new.cell_contents = map_captured(replace, cell.cell_contents, copies)
     return copy
 
 
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a name that has no value yet
+        return None
+
+
+def captured_modules(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
+    """Give the modules that a value holds or has captured.
+
+    Args:
+        value: anything.
+        seen: the functions that were looked into.
+    """
+    seen = set() if seen is None else seen
+    if is_module(value):
+        yield value
+    elif isinstance(value, functools.partial):
+        yield from captured_modules((value.func, value.args, value.keywords), seen)
+    elif isinstance(value, types.MethodType):
+        yield from captured_modules(value.__self__, seen)
+    elif isinstance(value, types.FunctionType):
+        if id(value) not in seen:
+            seen.add(id(value))
+            parts = [_content(cell) for cell in value.__closure__ or ()]
+            yield from captured_modules((value.__defaults__, value.__kwdefaults__, parts), seen)
+    else:
+        items: list[Any] = []
+        map_items(lambda _, item: items.append(item) or item, value)
+        for item in items:
+            yield from captured_modules(item, seen)
+
+
 def reference(tree: Any, binding: Binding) -> Any:
-    """Give a tree of arguments with references in the places of its modules."""
+    """Give a tree of arguments with references in the places of its modules.
 
-    def refer(_: str, module: Any) -> _Reference:
-        index = binding.index(module)
-        return _Reference(index) if index is not None else _Reference(None, module)
+    So it is with functions that use bound modules.
+    """
 
-    return map_modules(refer, tree)
+    def refer(value: Any) -> Any:
+        if is_module(value):
+            index = binding.index(value)
+            return _Reference(None, value) if index is None else _Reference(index)
+        if isinstance(value, (functools.partial, types.MethodType, types.FunctionType)):
+            uses = any(binding.index(m) is not None for m in captured_modules(value))
+            return _Reference(None, value) if uses else value
+        return map_items(lambda _, item: refer(item), value)
+
+    return refer(tree)
 
 
 def resolve(tree: Any, rebinding: Rebinding) -> Any:
@@ -201,7 +262,9 @@ def resolve(tree: Any, rebinding: Rebinding) -> Any:
     def give(leaf: Any) -> Any:
         if not isinstance(leaf, _Reference):
             return leaf
-        return leaf.module if leaf.index is None else rebinding.module_at(leaf.index)
+        if leaf.index is not None:
+            return rebinding.module_at(leaf.index)
+        return rebinding(leaf.value)
 
     return jax.tree.map(give, tree, is_leaf=lambda leaf: isinstance(leaf, _Reference))
 

@@ -149,7 +149,8 @@ def _is_whole(node: Any) -> bool:
 
 
 def _is_block(key: Any, prefix: str) -> bool:
-    return isinstance(key, str) and key.startswith(prefix) and key.removeprefix(prefix).isdecimal()
+    number = key.removeprefix(prefix) if isinstance(key, str) and key.startswith(prefix) else ""
+    return number.isdecimal() and number == str(int(number))
 
 
 def _stacked(path: str, blocks: Mapping[str, Any], axis_name: str | None) -> Any:

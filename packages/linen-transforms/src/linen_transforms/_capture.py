@@ -31,7 +31,7 @@ def capture(fn: Any, filter: Filter = True) -> Callable[..., Any]:
         `apply` returns, and a nested dict of tuples, with one value for each call of a method.
 
     Raises:
-        CaptureTargetError: `fn` is something else, or bound.
+        CaptureTargetError: `fn` is something else, or bound; or `filter` is something else.
 
     Example:
         >>> import jax
@@ -91,6 +91,9 @@ def _module_and_method(fn: Any) -> tuple[Any, Callable[..., Any]]:
 def _as_function(filter: Filter) -> bool | Callable[[Any, str], bool]:
     if isinstance(filter, bool):
         return filter
-    if isinstance(filter, (type, tuple)):
-        return lambda module, name: isinstance(module, filter) and name == "__call__"
+    classes: Any = filter if isinstance(filter, tuple) else (filter,)
+    if all(isinstance(cls, type) for cls in classes):
+        return lambda module, name: isinstance(module, classes) and name == "__call__"
+    if isinstance(filter, (tuple, type)) or not callable(filter):
+        raise CaptureTargetError.of_filter(filter)
     return filter

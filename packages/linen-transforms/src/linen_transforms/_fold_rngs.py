@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from linen_core import CollectionFilter
+from linen_core import CollectionFilter, Scope, in_filter
+from linen_core.extend import collections_at, creating
 from linen_transforms._pack import Cut, Groups, with_cut
 
 
@@ -38,7 +39,7 @@ def fold_rngs(
         True
     """
 
-    def inner(cut: Cut, variables: Groups, keys: Groups, *args: Any, **kwargs: Any) -> Any:
+    def inner(cut: Cut, variables: Groups, keys: Groups, /, *args: Any, **kwargs: Any) -> Any:
         scopes = cut.enter(variables, drawn(cut, keys))
         y = fn(scopes, *args, **kwargs)
         return y, cut.leave(scopes)
@@ -50,8 +51,17 @@ def drawn(cut: Cut, keys: Groups) -> Groups:
     """Draw one key from each stream."""
     return tuple(
         tuple(
-            {stream: root.make_rng(stream) for stream in streams}
+            {stream: _draw(root, stream) for stream in streams}
             for root, streams in zip(cut.roots, group, strict=True)
         )
         for group in keys
     )
+
+
+def _draw(root: Scope, stream: str) -> Any:
+    # New parameters come of this key. A loop that shares them creates them once.
+    is_new = stream == "params" and in_filter(root.mutable, "params")
+    if is_new and not collections_at(root).get("params"):
+        with creating(root, "params"):
+            return root.make_rng(stream)
+    return root.make_rng(stream)

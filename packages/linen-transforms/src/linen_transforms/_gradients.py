@@ -100,7 +100,7 @@ def value_and_grad_of(
     )
     is_leaf = jax.tree.structure(y) == jax.tree.structure(0)
     if not is_leaf or jnp.shape(y) or not jnp.issubdtype(jnp.result_type(y), jnp.inexact):
-        raise ScalarOutputError(name, _description(y))
+        raise ScalarOutputError(name, description(y))
     gradients = backward(jnp.ones_like(y))[1:]
     return ((y, *aux) if has_aux else y), gradients
 
@@ -298,11 +298,11 @@ def _with_aux(name: str, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ..
     if not has_aux:
         return output, ()
     if not isinstance(output, tuple) or len(output) != 2:
-        raise AuxiliaryOutputError(name, _description(output))
+        raise AuxiliaryOutputError(name, description(output))
     return output[0], (output[1],)
 
 
-def _description(output: Any) -> str:
+def description(output: Any) -> str:
     """Say what a function returns, without the values, which may be traced."""
     forms = {path: _type_text(leaf) for path, leaf in leaves_by_path(output).items()}
     if set(forms) == {""}:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from linen_core import CollectionFilter, in_filter, union_filters
+from linen_transforms.errors import AxisSizeError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,21 @@ class VariableAxes:
     def only_in(self) -> CollectionFilter:
         """A filter of the collections that only go in."""
         return union([f for f, axis in self.variable_axes.items() if isinstance(axis, ScanIn)])
+
+    def checked(self, name: str, unmapped: Any) -> "VariableAxes":
+        """Refuse what is no axis; give the axes back.
+
+        Args:
+            name: what the transformation is called.
+            unmapped: what stands in the place of an axis for what is not mapped.
+
+        Raises:
+            AxisSizeError: there is something else in the place of an axis.
+        """
+        for filter_, axis in {**self.into, **self.out}.items():
+            if not isinstance(axis, int) and axis is not unmapped:
+                raise AxisSizeError.of_variables(name, filter_, axis)
+        return self
 
     def _without(self, kind: type[ScanIn] | type[ScanOut]) -> dict[CollectionFilter, Any]:
         return {

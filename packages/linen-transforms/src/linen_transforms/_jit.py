@@ -10,7 +10,6 @@ While the body runs, names are taken and draws are counted. A call that finds it
 run the body, so a trace comes with the **notes** of what was noted down when it had ended.
 """
 
-import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -25,10 +24,12 @@ from linen_core.extend import (
     is_rehearsing,
     restore_bookkeeping,
     sowable,
+    withheld_streams,
 )
 from linen_transforms._fold_rngs import drawn
-from linen_transforms._pack import Cut, with_cut
+from linen_transforms._pack import Cut, Groups, with_cut
 from linen_transforms._static import Names, Numbers, StaticArguments
+from linen_transforms._traces import Donated, traces_of
 from linen_transforms.errors import UnsupportedArgumentError
 
 
@@ -60,7 +61,9 @@ def jit(
 
     Raises:
         UnsupportedArgumentError: `device` or `backend` is given.
-        StaticArgumentError: (when called) a static argument is an array or does not exist.
+        StaticArgumentError: (when called) a static argument is an array, does not hash or does not
+            exist, or an argument that is not static is no array.
+        DonatedArgumentError: (when called) an argument to donate is static or does not exist.
         NotAScopeError: (when called) the first argument has something else in it than scopes.
 
     Example:
@@ -78,11 +81,12 @@ def jit(
                 argument,
                 "JAX deprecated it; put the arrays where they should be with jax.device_put",
             )
-    static = StaticArguments("jit", fn, static_argnums, static_argnames)
     in_filter, rng_filter = variables, rngs
 
-    def inner(cut: Cut, variables: Any, keys: Any, *args: Any, **kwargs: Any) -> Any:
-        donated = static.positions(donate_argnums, args)
+    def inner(cut: Cut, variables: Any, keys: Any, /, *args: Any, **kwargs: Any) -> Any:
+        name = f"{cut.roots[0].path_text}: jit"
+        static = StaticArguments(name, fn, static_argnums, static_argnames)
+        donated = static.donated(donate_argnums, args, kwargs)
         rest, others, taken = static.split(args, kwargs)
         keys = drawn(cut, keys)
         places = [*cut.roots, *getattr(fn, "modules", ())]
@@ -95,30 +99,20 @@ def jit(
             return y, cut.leave(scopes), notes
 
         filters = tuple(map(_hashable, (in_filter, rng_filter)))
-        key = _key(fn, cut, places, (taken.key, filters))
-        compiled = _unshared(run, donated) if key is None else _shared(key, run, donated)
-        y, changed, notes = compiled(variables, keys, *rest, **others)
+        key = _key(fn, cut, keys, places, (taken.key, filters))
+        if key is None:
+            compiled = _unshared(run, donated)
+        else:
+            compiled = traces_of(getattr(fn, "owner", None)).find(key, run, donated)
+        with static.explaining(args, kwargs):
+            y, changed, notes = compiled(variables, keys, *rest, **others)
         for place, note in zip(places, notes.value, strict=True):
             restore_bookkeeping(place, note)
         return y, changed
 
-    return with_cut(inner, (variables,), (variables,), (rngs,), "jit", enable_kwargs=True)
-
-
-class _Call:
-    """A call of a body as a static argument of `jax.jit`."""
-
-    __slots__ = ("key", "run")
-
-    def __init__(self, key: Hashable, run: Callable[..., Any]) -> None:
-        self.key = key
-        self.run: Callable[..., Any] | None = run
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Call) and self.key == other.key
+    return with_cut(
+        inner, (variables,), (variables,), (rngs,), "jit", enable_kwargs=True, sown=True
+    )
 
 
 @jax.tree_util.register_static
@@ -135,36 +129,14 @@ class _Notes:
         return isinstance(other, _Notes) and self.value == other.value
 
 
-def lifted_call(call: _Call, variables: Any, keys: Any, *args: Any, **kwargs: Any) -> Any:
-    assert call.run is not None
-    return call.run(variables, keys, args, kwargs)
-
-
-@functools.cache
-def _compiled(donated: tuple[int, ...]) -> Callable[..., Any]:
-    return jax.jit(lifted_call, static_argnums=0, donate_argnums=tuple(n + 3 for n in donated))
-
-
-def _shared(key: Hashable, run: Callable[..., Any], donated: tuple[int, ...]) -> Callable[..., Any]:
-    """Give a function that runs only if no call of the same key and shapes has run."""
-
-    def compiled(*args: Any, **kwargs: Any) -> Any:
-        call = _Call(key, run)
-        try:
-            return _compiled(donated)(call, *args, **kwargs)
-        finally:
-            call.run = None  # JAX remembers the call
-
-    return compiled
-
-
-def _unshared(run: Callable[..., Any], donated: tuple[int, ...]) -> Callable[..., Any]:
+def _unshared(run: Callable[..., Any], donated: Donated) -> Callable[..., Any]:
     """Give a function that is compiled and then forgotten."""
 
-    def body(variables: Any, keys: Any, *args: Any, **kwargs: Any) -> Any:
+    def body(variables: Any, keys: Any, /, *args: Any, **kwargs: Any) -> Any:
         return run(variables, keys, args, kwargs)
 
-    return jax.jit(body, donate_argnums=tuple(n + 2 for n in donated))
+    numbers, names = donated
+    return jax.jit(body, donate_argnums=tuple(n + 2 for n in numbers), donate_argnames=names)
 
 
 class _NotShared(Exception):  # noqa: N818 - not an error, a branch
@@ -181,18 +153,22 @@ def _atom(value: Any) -> Hashable:
     return type(value), value
 
 
-def _key(fn: Any, cut: Cut, places: Sequence[Any], static: Hashable) -> Hashable:
+def _key(fn: Any, cut: Cut, keys: Groups, places: Sequence[Any], static: Hashable) -> Hashable:
     """Give what a trace depends on besides arrays, or None where that cannot be compared."""
-    # Interceptors see each call, and the keys of a rehearsal are known at its end.
-    if are_calls_observed() or any(map(is_rehearsing, cut.roots)):
+    # Interceptors see each call, and what is drawn in a rehearsal is known at its end.
+    draws = any(streams for group in keys for streams in group)
+    if are_calls_observed() or (draws and any(map(is_rehearsing, cut.roots))):
         return None
+    paths = () if getattr(fn, "is_anonymous", False) else tuple(root.path for root in cut.roots)
     try:
         return (
+            paths,
             fingerprint(getattr(fn, "identity", fn), _atom),
             fingerprint(static, _atom),
             fingerprint(cut.places, _atom),
             tuple(_hashable(root.mutable) for root in cut.roots),
             tuple(_hashable(sowable(root)) for root in cut.roots),
+            tuple(map(withheld_streams, cut.roots)),
             tuple(fingerprint(dict(root.flags), _atom) for root in cut.roots),
             tuple(map(bookkeeping, places)),
             tuple(sorted(vars(config).items())),

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.core
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.interpreters import partial_eval
 from jax.tree_util import SequenceKey
 
@@ -50,7 +50,7 @@ def loop(
     """
 
     def run(broadcast_in: Any, carry: Any, *args: Any) -> Any:
-        size = common_size(name, "length", length, {"argument": (in_axes, args)})
+        size = common_size(name, "length", length, {"argument": (in_axes, args)}, broadcast)
         slices = _Slices(name, in_axes, args)
 
         def body(carry: Any, sliced: Sequence[Any]) -> Any:
@@ -130,14 +130,22 @@ class _Traced:
         describe: Callable[[Sequence[Any]], str],
     ) -> None:
         self._name, self._path, self._describe = name, path, describe
+        returned: Any = None
+
+        def noted(*args: Any) -> Any:
+            nonlocal returned
+            returned = body(*args)
+            return returned
+
         carry = jax.tree.map(jnp.asarray, carry)
-        closed, out = jax.make_jaxpr(body, return_shape=True)(carry, forms)
+        closed, out = jax.make_jaxpr(noted, return_shape=True)(carry, forms)
         promoted = _promoted(carry, out[1])
         if promoted is not carry:
-            closed, out = jax.make_jaxpr(body, return_shape=True)(promoted, forms)
+            closed, out = jax.make_jaxpr(noted, return_shape=True)(promoted, forms)
         check_carry(name, path, promoted, out[1], lambda keys: describe((SequenceKey(1), *keys)))
         self.carry = jax.tree.leaves(promoted)
         self._closed: ClosedJaxpr = closed
+        self._returned = jax.tree.leaves(returned)
         self._structure = jax.tree.structure(out)
         # For each leaf of the result: `broadcast`, `_CARRIED` or the axis that it is stacked along.
         self._kinds: list[Any] = [broadcast] * len(jax.tree.leaves(out[0]))
@@ -150,19 +158,26 @@ class _Traced:
 
     def take_invariants(self, check: bool) -> list[Any]:
         """Evaluate the broadcast results that are the same in all iterations, outside of the loop."""
-        if not any(kind is broadcast for kind in self._kinds):
+        wanted = [kind is broadcast for kind in self._kinds]
+        if not any(wanted):
             return []
-        jaxpr = self._closed.jaxpr
-        varying = _is_varying(jaxpr, [True] * len(jaxpr.invars))
-        for i, (kind, is_varying) in enumerate(zip(self._kinds, varying, strict=True)):
-            if kind is broadcast and is_varying and check:
-                raise LoopInvariantError(self._name, self._path, self._where(i))
-            self._is_invariant[i] = kind is broadcast and not is_varying
+        jaxpr = _without_effects(self._closed.jaxpr)
+        self._is_invariant = _invariant(jaxpr, wanted)
+        if check and self._is_invariant != wanted:
+            first = next(
+                i for i, is_wanted in enumerate(wanted) if is_wanted != self._is_invariant[i]
+            )
+            raise LoopInvariantError(self._name, self._path, self._where(first))
         needed, _ = partial_eval.dce_jaxpr(jaxpr, self._is_invariant)
         values = jax.core.eval_jaxpr(needed, self._closed.consts)
-        rest, _ = partial_eval.dce_jaxpr(jaxpr, [not i for i in self._is_invariant], True)
+        rest, _ = partial_eval.dce_jaxpr(
+            self._closed.jaxpr, [not i for i in self._is_invariant], True
+        )
         self._closed = ClosedJaxpr(rest, self._closed.consts)
-        return values
+        # What the body did not compute, such as Python scalars, stays what it is.
+        returned = [leaf for leaf, i in zip(self._returned, self._is_invariant, strict=True) if i]
+        pairs = zip(returned, values, strict=True)
+        return [value if isinstance(leaf, jax.core.Tracer) else leaf for leaf, value in pairs]
 
     def _where(self, index: int) -> str:
         paths, _ = jax.tree_util.tree_flatten_with_path(self._structure.unflatten(self._kinds))
@@ -212,21 +227,36 @@ def _promoted(carry: Any, after: Any) -> Any:
     return jax.tree.map(lambda x, f: x.astype(f.dtype) if needs(x, f) else x, carry, after)
 
 
-# Primitives that call a jaxpr, with the same arguments and results.
-_CALLS = ("jit", "pjit", "checkpoint", "remat2")
+def _invariant(jaxpr: Jaxpr, wanted: Sequence[bool]) -> list[bool]:
+    """Say which of the results that are marked depend on no argument of a jaxpr."""
+
+    def depends(results: Sequence[bool]) -> bool:
+        return any(partial_eval.dce_jaxpr(jaxpr, results)[1])
+
+    if not depends(wanted):
+        return list(wanted)
+    alone = [[i == j for j in range(len(wanted))] for i in range(len(wanted))]
+    return [is_wanted and not depends(one) for is_wanted, one in zip(wanted, alone, strict=True)]
 
 
-def _is_varying(jaxpr: Jaxpr, arguments: Sequence[bool]) -> list[bool]:
-    """Say which results of a jaxpr depend on those of its arguments that are marked."""
-    varying = {var for var, varies in zip(jaxpr.invars, arguments, strict=True) if varies}
+def _without_effects(jaxpr: Jaxpr) -> Jaxpr:
+    """Give a jaxpr of which all can be left out that results do not need, also prints and callbacks."""
+    kept, _ = partial_eval.dce_jaxpr(jaxpr, [False] * len(jaxpr.outvars))
+    return _stripped(jaxpr) if kept.eqns else jaxpr
 
-    def marks(atoms: Sequence[Any]) -> list[bool]:
-        return [not isinstance(atom, Literal) and atom in varying for atom in atoms]
 
-    for eqn in jaxpr.eqns:
-        outs = [any(marks(eqn.invars))] * len(eqn.outvars)
-        if any(outs) and eqn.primitive.name in _CALLS:
-            called = eqn.params["jaxpr"]
-            outs = _is_varying(getattr(called, "jaxpr", called), marks(eqn.invars))
-        varying.update(var for var, varies in zip(eqn.outvars, outs, strict=True) if varies)
-    return marks(jaxpr.outvars)
+def _stripped(part: Any) -> Any:
+    if isinstance(part, ClosedJaxpr):
+        return ClosedJaxpr(_stripped(part.jaxpr), part.consts)
+    if isinstance(part, tuple) and any(isinstance(each, (ClosedJaxpr, Jaxpr)) for each in part):
+        return tuple(map(_stripped, part))
+    if not isinstance(part, Jaxpr):
+        return part
+    eqns = [
+        eqn.replace(
+            params={name: _stripped(value) for name, value in eqn.params.items()},
+            effects=frozenset(),
+        )
+        for eqn in part.eqns
+    ]
+    return part.replace(eqns=eqns, effects=frozenset())

@@ -69,7 +69,7 @@ def map_variables(
     """
     is_open = init or mutable
 
-    def inner(cut: Cut, groups: Groups, keys: Groups, *args: Any, **kwargs: Any) -> Any:
+    def inner(cut: Cut, groups: Groups, keys: Groups, /, *args: Any, **kwargs: Any) -> Any:
         mapped, others = groups
 
         def run(mapped: tuple[Collections, ...]) -> tuple[Any, Groups]:
@@ -130,7 +130,7 @@ def swap_collection(fn: Callable[..., Any], col_a: str, col_b: str) -> Callable[
         matched = {names[col] for col in names if in_filter(filter_, col)}
         return union_filters(subtract_filters(filter_, set(names)), matched)
 
-    def inner(cut: Cut, groups: Groups, keys: Groups, *args: Any, **kwargs: Any) -> Any:
+    def inner(cut: Cut, groups: Groups, keys: Groups, /, *args: Any, **kwargs: Any) -> Any:
         scopes = cut.enter(tuple(map(swapped, groups)), keys, mutable=swapped_filter)
         y = fn(scopes, *args, **kwargs)
         return y, tuple(map(swapped, cut.leave(scopes)))

@@ -39,7 +39,7 @@ def add_metadata_axis(
     """
     filters, axes = (*variable_axes, True), (*variable_axes.values(), None)
 
-    def inner(cut: Cut, variables: Groups, keys: Groups, *args: Any, **kwargs: Any) -> Any:
+    def inner(cut: Cut, variables: Groups, keys: Groups, /, *args: Any, **kwargs: Any) -> Any:
         groups = (
             without_axis(group, axis, metadata_params)
             for group, axis in zip(variables, axes, strict=True)

@@ -230,7 +230,8 @@ def checkpoint(
         TransformTargetError: `target` is nothing that can be lifted.
         LiftedMethodError: `methods` names something that is no method.
         UnsupportedArgumentError: `concrete` is True.
-        StaticArgumentError: (when called) a static argument is an array or does not exist.
+        StaticArgumentError: (when called) a static argument is an array, does not hash or does not
+            exist, or an argument that is not static is no array.
         NotAModuleError: (when called) the first argument of a function holds no bound module.
 
     Example:
@@ -278,7 +279,12 @@ def jit(
     """Lift `jax.jit`: compile a module, once for all modules that are equal.
 
     Equal blocks of a model share one trace, wherever they are. So a method of a lifted class does
-    not know its place: `self.name` is None and `self.path` is that of a top-level module.
+    not know its place: `self.name` is None and `self.path` is that of a top-level module. So it is
+    with modules from outside that it gets as a field or argument.
+
+    What else a trace depends on is found out as it is for `jax.jit`: values that are captured or
+    passed count by what they are when it is called, but not what other code changes inside of an
+    object, such as an attribute of a class, between calls.
 
     Args:
         target: a Module class, a method, or a function whose first argument is a Module.
@@ -300,7 +306,9 @@ def jit(
         TransformTargetError: `target` is nothing that can be lifted.
         LiftedMethodError: `methods` names something that is no method.
         UnsupportedArgumentError: `device` or `backend` is given.
-        StaticArgumentError: (when called) a static argument is an array or does not exist.
+        StaticArgumentError: (when called) a static argument is an array, does not hash or does not
+            exist, or an argument that is not static is no array.
+        DonatedArgumentError: (when called) an argument to donate is static or does not exist.
         NotAModuleError: (when called) the first argument of a function holds no bound module.
 
     Example:
@@ -370,6 +378,7 @@ def remat_scan(
 
     Raises:
         TransformTargetError: `target` is nothing that can be lifted.
+        AxisSizeError: (when called) `lengths` is no sequence of integers, or empty.
         CarryMismatchError: (when called) the value comes out of the module as something else.
         NotAModuleError: (when called) the first argument of a function holds no bound module.
 

@@ -77,8 +77,8 @@ class PartitionedVariable(Variable[T]):
         fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
     ) -> None:
         super().__init__(scope, collection, name, unbox=False)
-        self.axes = axes
-        self.fallback = fallback
+        self.axes: Any = axes
+        self.fallback: RulesFallback = fallback
 
     @property
     def value(self) -> T:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 import jax
 
-from linen_core import Module
+from linen_core import Module, nowrap
 from linen_core.config import config
 from linen_transforms._bind import is_module
 from linen_transforms.errors import TransformTargetError
@@ -64,10 +64,7 @@ def named_call(class_fn: Target, force: bool = True) -> Target:
 
 
 def _named_class(cls: Any, force: bool) -> Any:
-    named: Any = named_call(cls.__call__, force)
-    for mark in ("compact", "method_handler_wrapped"):
-        vars(named).pop(mark, None)
-    vars(named)["nowrap"] = True
+    named: Any = nowrap(named_call(cls.__call__, force))
     body = {"__module__": cls.__module__, "__doc__": cls.__doc__, "__call__": named}
     return type(cls)(cls.__name__, (cls,), body)
 

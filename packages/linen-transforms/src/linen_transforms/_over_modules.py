@@ -6,19 +6,21 @@ scopes: `functools.partial(lift.vmap, variable_axes=...)`, say.
 
 import functools
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import jax
 
-from linen_core import Module
+from linen_core import Module, Variable, nowrap
+from linen_core.errors import UnboundModuleError
 from linen_core.extend import arguments_of, guard, names_in_use, standing_in
 from linen_transforms._bind import Binding, is_module, modules_in, reference, resolve
 from linen_transforms.errors import (
     LiftedMethodError,
     LiftedModuleError,
     NotAModuleError,
+    TransformedMethodReturnValueError,
     TransformTargetError,
 )
 
@@ -34,9 +36,11 @@ class Body:
         wrapped: the method or function, whose signature it has.
         binding: the modules.
         parts: what determines what it does.
+        owner: the class whose body it is, or of the module that it is called in.
         modules: the modules whose names in use it may change.
 
     Attributes:
+        owner: that class.
         modules: these modules.
         is_anonymous: whether the scopes should not say where they are.
     """
@@ -49,17 +53,28 @@ class Body:
         wrapped: Callable[..., Any],
         binding: Binding,
         parts: Any,
+        owner: type,
         modules: tuple[Any, ...] = (),
     ) -> None:
         self._core = core
         self._binding = binding
         self._parts = parts
+        self.owner = owner
         self.modules = modules
         self.__wrapped__ = wrapped
         self.__name__ = getattr(wrapped, "__name__", type(wrapped).__name__)
 
-    def __call__(self, scopes: Any, *args: Any, **kwargs: Any) -> Any:
-        return self._core(scopes, *args, **kwargs)
+    def __call__(self, scopes: Any, /, *args: Any, **kwargs: Any) -> Any:
+        y = self._core(scopes, *args, **kwargs)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(y):
+            if isinstance(leaf, (Module, Variable)):
+                raise TransformedMethodReturnValueError(
+                    self._binding.scopes[0].debug_path,
+                    getattr(self.__wrapped__, "__qualname__", self.__name__),
+                    jax.tree_util.keystr(path),
+                    f"a {type(leaf).__name__}",
+                )
+        return y
 
     @property
     def identity(self) -> Any:
@@ -110,15 +125,15 @@ def _lift_class(
 ) -> type[Module]:
     if methods is None:
         methods = ("__call__",)
-    elif isinstance(methods, str):
+    elif isinstance(methods, str) or not isinstance(methods, Iterable):
         methods = (methods,)
     options = methods if isinstance(methods, Mapping) else {key: {} for key in methods}
     body: dict[str, Any] = {"__module__": cls.__module__, "__doc__": cls.__doc__}
     for method, own in options.items():
-        found = getattr(cls, method, None)
+        found = getattr(cls, method, None) if isinstance(method, str) else None
         if not callable(found):
             raise LiftedMethodError(name, cls.__name__, method)
-        body[method] = _lift_method(cls, found, make(**own), is_anonymous)
+        body[method] = _lift_method(name, cls, found, make(**own), is_anonymous)
     return type(f"{name.capitalize()}{cls.__name__}", (cls,), body)
 
 
@@ -134,6 +149,7 @@ def _guarded(name: str, cls: type[Module], lifted: type[Module]) -> type[Module]
 
 
 def _lift_method(
+    name: str,
     cls: type[Module],
     method: Callable[..., Any],
     transformation: Transformation,
@@ -144,26 +160,24 @@ def _lift_method(
     @functools.wraps(method)
     def lifted(self: Any, *args: Any, **kwargs: Any) -> Any:
         if self.scope is None:
-            return method(self, *args, **kwargs)
+            what = f"its method {method.__name__}, lifted by {name}, cannot be called"
+            raise UnboundModuleError(type(self).__name__, what)
         binding = Binding(self, args, kwargs)
 
-        def core(scopes: Any, *args: Any, **kwargs: Any) -> Any:
+        def core(scopes: Any, /, *args: Any, **kwargs: Any) -> Any:
             inside = binding.inside(scopes, {id(self): cls}, is_anonymous)
             args, kwargs = resolve((args, kwargs), inside)
             return method(inside.module(self), *args, **kwargs)
 
         fields = {name: value for name, value in arguments_of(self).items() if name != "name"}
-        body = Body(core, method, binding, (cls, method, fields, modules_in((args, kwargs))))
+        parts = (cls, method, fields, modules_in((args, kwargs)))
+        body = Body(core, method, binding, parts, cls)
         body.is_anonymous = is_anonymous
         args, kwargs = reference((args, kwargs), binding)
         with jax.named_scope(self.name or type(self).__name__) if is_anonymous else nullcontext():
             return transformation(body)(binding.scopes, *args, **kwargs)
 
-    # Neither set up nor entered: the copy is.
-    for mark in ("compact", "method_handler_wrapped"):
-        vars(lifted).pop(mark, None)
-    vars(lifted)["nowrap"] = True
-    return lifted
+    return nowrap(lifted)  # neither set up nor entered: the copy is
 
 
 def _lift_function(
@@ -199,14 +213,14 @@ def over_functions(
         names = names_in_use(outer)
 
         def body(fn: Callable[..., Any]) -> Body:
-            def core(scopes: Any, *args: Any, **kwargs: Any) -> Any:
+            def core(scopes: Any, /, *args: Any, **kwargs: Any) -> Any:
                 inside = binding.inside(scopes)
                 args, kwargs = resolve((args, kwargs), inside)
                 with standing_in(inside.module(outer), outer, names):
                     return inside(fn)(inside(mdl), *args, **kwargs)
 
-            parts = (fn, mdl, outer.path, modules_in((args, kwargs)))
-            return Body(core, fn, binding, parts, (outer,))
+            parts = (fn, mdl, modules_in((args, kwargs)))
+            return Body(core, fn, binding, parts, type(outer), (outer,))
 
         referring, others = reference((args, kwargs), binding)
         return transformation(*map(body, fns))(binding.scopes, *referring, **others)

@@ -31,6 +31,7 @@ from linen_core import (
     intersect_filters,
     union_filters,
 )
+from linen_core.errors import ScopeCollectionNotFound
 from linen_core.extend import (
     Rehearsal,
     changed_collections,
@@ -40,7 +41,11 @@ from linen_core.extend import (
     rehearsal_in,
     sowable,
 )
-from linen_transforms.errors import KeywordArgumentsError, NotAScopeError
+from linen_transforms.errors import (
+    KeywordArgumentsError,
+    NotAScopeError,
+    WithheldCollectionError,
+)
 
 # For each outermost place: the collections, or the streams, that match a filter.
 Group: TypeAlias = tuple[dict[str, Any], ...]
@@ -64,7 +69,7 @@ class Cut:
         places: for each scope, the number of its root and the path from there.
 
     Raises:
-        NotAScopeError: there is something else in `scopes`.
+        NotAScopeError: there is something else in `scopes`, or nothing.
     """
 
     def __init__(
@@ -75,6 +80,8 @@ class Cut:
         withheld: Callable[[str, Sequence[str]], Exception] | None = None,
     ) -> None:
         leaves, self._structure = jax.tree.flatten(scopes)
+        if not leaves:
+            raise NotAScopeError(scopes)
         for leaf in leaves:
             if not isinstance(leaf, Scope):
                 raise NotAScopeError(leaf)
@@ -104,8 +111,8 @@ class Cut:
         self,
         variables: Groups,
         keys: Groups,
-        rehearsal: Rehearsal | None = None,
         mutable: CollectionFilter | Callable[[CollectionFilter], CollectionFilter] = True,
+        rehearsal: Rehearsal | None = None,
         is_anonymous: bool = False,
     ) -> Any:
         """Make inner scopes.
@@ -113,9 +120,9 @@ class Cut:
         Args:
             variables: the variables in groups, as the body sees them.
             keys: the keys in groups.
-            rehearsal: the rehearsal that the body is, if any.
             mutable: a filter of the collections that the body may change, of those that it may; or
                 a function that gives the one from the other.
+            rehearsal: the rehearsal that the body is, if any.
             is_anonymous: whether the scopes do not say where they are.
 
         Returns:
@@ -196,6 +203,14 @@ class Cut:
         where += [jax.tree_util.keystr((name,), simple=True) for name in names]
         return f'variable /{"/".join(where)} of collection "{col.key}"'
 
+    def has(self, col: str, path: Sequence[str]) -> bool:
+        """Say whether a collection is there outside of the body, for a module at or below a place."""
+        return any(
+            in_filter(root.mutable, col) or col in collections_at(root)
+            for root in self.roots
+            if tuple(path[: len(root.debug_path)]) == tuple(root.debug_path)
+        )
+
     def is_mutable(self, filters: CollectionFilter) -> bool:
         """Say whether the body can change any collection that a filter matches."""
         return any(
@@ -219,10 +234,10 @@ def pack(
 
     Args:
         fn: a function `(scope_fn, repack_fn, variable_groups, rng_groups, *args)` that returns a pair
-            of its result and of groups of variables. `scope_fn(variable_groups, rng_groups)` makes
-            scopes for the body, and `repack_fn(scopes)` gives the groups of variables that they hold
-            at the end; both are called inside of a JAX transformation. A group is a pytree; there
-            is one for each filter.
+            of its result and of groups of variables. `scope_fn(variable_groups, rng_groups,
+            mutable=True)` makes scopes for the body, and `repack_fn(scopes)` gives the groups of
+            variables that they hold at the end; both are called inside of a JAX transformation. A
+            group is a pytree; there is one for each filter.
         in_variable_filters: which collections are in which group of variables. A collection is in
             the first group whose filter matches; those that match none are not there for the body.
         out_variable_filters: the same for the groups that `repack_fn` gives; only these collections
@@ -257,7 +272,7 @@ def pack(
     """
 
     @functools.wraps(fn)
-    def with_functions(cut: Cut, *args: Any, **kwargs: Any) -> Any:
+    def with_functions(cut: Cut, /, *args: Any, **kwargs: Any) -> Any:
         return fn(cut.enter, cut.leave, *args, **kwargs)
 
     return with_cut(
@@ -291,11 +306,21 @@ def with_cut(
             raise KeywordArgumentsError(name, kwargs)
         cut = Cut(scopes, out_variable_filters, sown, withheld)
         variables, keys = cut.variables(in_variable_filters), cut.keys(rng_filters)
-        y, changed = fn(cut, variables, keys, *args, **kwargs)
+        try:
+            y, changed = fn(cut, variables, keys, *args, **kwargs)
+        except ScopeCollectionNotFound as error:
+            named = (*in_variable_filters, *out_variable_filters)
+            if cut.has(error.collection, error.path) and not _matches(named, error.collection):
+                raise WithheldCollectionError(name, error) from None
+            raise
         cut.put(changed)
         return y
 
     return wrapper
+
+
+def _matches(filters: Sequence[CollectionFilter], col: str) -> bool:
+    return any(in_filter(each, col) for each in filters)
 
 
 def _outermost(scopes: Sequence[Scope]) -> list[Scope]:

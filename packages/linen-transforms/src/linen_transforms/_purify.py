@@ -35,6 +35,9 @@ class PureFunction:
         depth = len(self._place.path)
         self._paths = [scope.path[depth:] for scope in self._binding.scopes]
 
+    def __repr__(self) -> str:
+        return f"<pure function of {self._target!r}, with variables of {self._place.path_text}>"
+
     def __call__(
         self, variables: Variables, /, *args: Any, rngs: Rngs | None = None, **kwargs: Any
     ) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from linen_core import CollectionFilter
-from linen_transforms._pack import pack
+from linen_transforms._pack import Cut, with_cut
 from linen_transforms._static import Names, Numbers, StaticArguments
 from linen_transforms.errors import UnsupportedArgumentError
 
@@ -40,7 +40,8 @@ def checkpoint(
 
     Raises:
         UnsupportedArgumentError: `concrete` is True.
-        StaticArgumentError: (when called) a static argument is an array or does not exist.
+        StaticArgumentError: (when called) a static argument is an array, does not hash or does not
+            exist, or an argument that is not static is no array.
         NotAScopeError: (when called) the first argument has something else in it than scopes.
 
     Example:
@@ -53,22 +54,24 @@ def checkpoint(
         0.0
     """
     refuse_concrete(concrete)
-    static = StaticArguments("remat", fn, static_argnums, static_argnames)
 
-    def inner(
-        scope_fn: Any, repack_fn: Any, variables: Any, keys: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+    def inner(cut: Cut, variables: Any, keys: Any, /, *args: Any, **kwargs: Any) -> Any:
+        name = f"{cut.roots[0].path_text}: remat"
+        static = StaticArguments(name, fn, static_argnums, static_argnames)
         rest, others, taken = static.split(args, kwargs)
 
         @functools.partial(jax.checkpoint, prevent_cse=prevent_cse, policy=policy)
         def rematerialised(variables: Any, keys: Any, args: Any, kwargs: Any) -> Any:
-            scopes = scope_fn(variables, keys)
+            scopes = cut.enter(variables, keys)
             args, kwargs = taken.joined(args, kwargs)
-            return fn(scopes, *args, **kwargs), repack_fn(scopes)
+            return fn(scopes, *args, **kwargs), cut.leave(scopes)
 
-        return rematerialised(variables, keys, rest, others)
+        with static.explaining(args, kwargs):
+            return rematerialised(variables, keys, rest, others)
 
-    return pack(inner, (variables,), (variables,), (rngs,), name="remat", enable_kwargs=True)
+    return with_cut(
+        inner, (variables,), (variables,), (rngs,), "remat", enable_kwargs=True, sown=True
+    )
 
 
 def refuse_concrete(concrete: bool) -> None:

@@ -1,11 +1,13 @@
 """`remat_scan` over functions of scopes: nested scans that keep little memory."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from linen_core import CollectionFilter
 from linen_transforms._remat import checkpoint
 from linen_transforms._scan import scan
+from linen_transforms.errors import AxisSizeError
 
 
 def remat_scan(
@@ -37,6 +39,7 @@ def remat_scan(
         A function of scopes and a value.
 
     Raises:
+        AxisSizeError: `lengths` is no sequence of integers, or empty.
         CarryMismatchError: (when called) the value comes out of the body as something else.
         NotAScopeError: (when called) the first argument has something else in it than scopes.
 
@@ -52,6 +55,11 @@ def remat_scan(
         >>> variables["params"]["kernel"].shape
         (4, 5, 3, 3)
     """
+    if not _are_lengths(lengths):
+        raise AxisSizeError(
+            "remat_scan: lengths must be a sequence of at least one integer, the number of iterations "
+            f"of each loop, the outermost first, but is {lengths!r}. Write lengths=(a, b) for a * b."
+        )
     length, *rest = lengths
     options: dict[str, Any] = {
         "variable_broadcast": variable_broadcast,
@@ -71,3 +79,11 @@ def remat_scan(
         return looped(scopes, x)[0]
 
     return loops
+
+
+def _are_lengths(lengths: Any) -> bool:
+    """Say whether something is a sequence of at least one integer."""
+    try:
+        return all(operator.index(length) >= 0 for length in lengths) and len(lengths) > 0
+    except TypeError:
+        return False

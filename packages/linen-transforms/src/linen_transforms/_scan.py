@@ -10,10 +10,11 @@ from linen_core import CollectionFilter, subtract_filters
 from linen_core import broadcast as broadcast_axis
 from linen_core.extend import Rehearsal
 from linen_transforms._axes import common_size, split_groups, with_group_axes, without_group_axes
+from linen_transforms._gradients import description
 from linen_transforms._in_out import Axis, VariableAxes, union
 from linen_transforms._loop import loop
 from linen_transforms._pack import Cut, with_cut
-from linen_transforms.errors import SplitRngsError
+from linen_transforms.errors import LoopOutputError, SplitRngsError
 
 
 def scan(
@@ -69,6 +70,7 @@ def scan(
         AxisSizeError: (when called) the axes do not exist or have different sizes.
         CarryMismatchError: (when called) the carry comes out of the body as something else.
         LoopInvariantError: (when called) a broadcast variable or result depends on the iteration.
+        LoopOutputError: (when called) the body returns no pair.
         KeywordArgumentsError: (when called) there are keyword arguments.
         SplitRngsError: (when called) the body draws from a stream that `split_rngs` does not match.
         NotAScopeError: (when called) the first argument has something else in it than scopes.
@@ -87,7 +89,7 @@ def scan(
         >>> variables["params"]["kernel"].shape
         (4, 3, 3)
     """
-    both = VariableAxes(variable_axes)
+    both = VariableAxes(variable_axes).checked("scan", broadcast_axis)
     filters, axes = tuple(both.into), tuple(both.into.values())
     axes_out = (*both.out.values(), 0)
     streams, are_split = tuple(split_rngs), tuple(split_rngs.values())
@@ -100,6 +102,7 @@ def scan(
             "length",
             length,
             {"argument": (in_axes, args)} | cut.named(axes, tuple(stacked)),
+            broadcast_axis,
         )
         keys = split_groups(keys, are_split, size)
         stacked = without_group_axes(stacked, axes, metadata_params)
@@ -114,8 +117,8 @@ def scan(
             rehearsal = _next_rehearsal(
                 cut, rehearsals, variable_broadcast, check_constancy_invariants
             )
-            scopes = cut.enter((kept, *groups), keys, rehearsal)
-            carry, y = fn(scopes, carry, *args)
+            scopes = cut.enter((kept, *groups), keys, rehearsal=rehearsal)
+            carry, y = _pair(cut, fn(scopes, carry, *args))
             rehearsal.end()
             shared_out, carried_out, *stacked_out = cut.leave(scopes)
             return shared_out, (carried_out, carry), (y, tuple(stacked_out))
@@ -146,6 +149,12 @@ def scan(
         sown=subtract_filters(True, union([*unstacked, both.only_in])),
         withheld=partial(SplitRngsError, "scan"),
     )
+
+
+def _pair(cut: Cut, output: Any) -> tuple[Any, Any]:
+    if not isinstance(output, (tuple, list)) or len(output) != 2:
+        raise LoopOutputError("scan", cut.roots[0].debug_path, description(output))
+    return output[0], output[1]
 
 
 def _next_rehearsal(

@@ -218,7 +218,7 @@ def with_axis_name(
     where = repr(collections) if isinstance(collections, str) else "a stack"
 
     def inner(
-        scope_fn: Any, repack_fn: Any, variables: Any, keys: Any, *args: Any, **kwargs: Any
+        scope_fn: Any, repack_fn: Any, variables: Any, keys: Any, /, *args: Any, **kwargs: Any
     ) -> Any:
         names, others = variables
         scopes = scope_fn((without_name(names, where, axis, name), others), keys)

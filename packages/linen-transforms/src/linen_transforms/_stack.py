@@ -6,6 +6,7 @@ parameters of all blocks in arrays that have one axis more, in front. It hides w
 besides: a block takes and gives what it would in a Python loop.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from linen_core import PARTITION_NAME, Module, Scope
 from linen_transforms import lift
 from linen_transforms._over_modules import over_modules
 from linen_transforms._scan_with_axes import with_axis_name
+from linen_transforms._static import positional_parameters
 from linen_transforms.errors import StackError, TransformTargetError
 
 M = TypeVar("M", bound=type[Module])
@@ -48,8 +50,9 @@ def Stack(  # noqa: N802 - what it gives is a class
 
     Raises:
         TransformTargetError: `block` is no Module class.
-        StackError: `n` is no positive integer; or, when called, a block uses a module from outside
-            of the stack.
+        StackError: `n` is no positive integer, `unroll` or `remat` is not what it can be; or, when
+            called, there is nothing to begin with, or a block uses a module from outside of the
+            stack.
         LiftedMethodError: `methods` names something that is no method.
         CarryMismatchError: (when called) a block returns something else than it takes.
 
@@ -73,11 +76,15 @@ def Stack(  # noqa: N802 - what it gives is a class
     """
     if not (isinstance(block, type) and issubclass(block, Module)):
         raise TransformTargetError("Stack", block)
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+    if not _is_count(n):
         raise StackError.of_number(n)
+    if not (isinstance(unroll, bool) or _is_count(unroll)):
+        raise StackError.of_unroll(unroll)
+    if not (isinstance(remat, bool) or callable(remat)):
+        raise StackError.of_remat(remat)
 
     def make(**_: Any) -> Callable[..., Any]:
-        return lambda fn: _stacked(fn, n, remat, unroll, axis_name)
+        return lambda fn: _stacked(fn, int(n), remat, unroll, axis_name)
 
     return over_modules("stack", block, make, methods)
 
@@ -91,12 +98,15 @@ def _stacked(
 ) -> Callable[..., Any]:
     """Give a function of scopes that runs another one `n` times."""
 
-    def run(scopes: Sequence[Scope], x: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def run(scopes: Sequence[Scope], /, *args: Any, **kwargs: Any) -> Any:
         _check_inside(scopes)
+        if not args:
+            args = (_passed_by_name(fn, scopes[0], kwargs),)
+        x, *rest = args
 
         # The other arguments are captured, so that they need not be arrays.
         def block(scopes: Any, x: Any) -> Any:
-            return fn(scopes, x, *args, **kwargs)
+            return fn(scopes, x, *rest, **kwargs)
 
         if remat is not False:
             # Steps of a loop are not merged with those of another one: only blocks within a step are.
@@ -116,6 +126,25 @@ def _stacked(
         return with_axis_name(loop, True, 0, axis_name)(scopes, x)[0]
 
     return run
+
+
+def _passed_by_name(fn: Callable[..., Any], scope: Scope, kwargs: dict[str, Any]) -> Any:
+    """Take the first argument of a block out of those that are passed by name.
+
+    Raises:
+        StackError: it is not there.
+    """
+    first = positional_parameters(fn)[:1]
+    if not {*first} & {*kwargs}:
+        raise StackError.of_no_carry(scope.path_text, first)
+    return kwargs.pop(first[0])
+
+
+def _is_count(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and operator.index(value) >= 1
+    except TypeError:
+        return False
 
 
 def _check_inside(scopes: Sequence[Scope]) -> None:

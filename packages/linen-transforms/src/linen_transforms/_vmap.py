@@ -7,10 +7,17 @@ from typing import Any
 import jax
 
 from linen_core import subtract_filters
-from linen_transforms._axes import common_size, split_keys, with_axis, without_axis
+from linen_transforms._axes import (
+    check_axes,
+    common_size,
+    leaves_with_axes,
+    split_groups,
+    with_group_axes,
+    without_group_axes,
+)
 from linen_transforms._in_out import Axis, VariableAxes
 from linen_transforms._pack import Cut, with_cut
-from linen_transforms.errors import SplitRngsError
+from linen_transforms.errors import AxisSizeError, SplitRngsError
 
 
 def vmap(
@@ -45,7 +52,8 @@ def vmap(
         A function of scopes and arguments. Keyword arguments are mapped over axis 0.
 
     Raises:
-        AxisSizeError: (when called) the mapped axes do not exist or have different sizes.
+        AxisSizeError: (when called) the mapped axes do not exist or have different sizes, or what
+            has none is not the same for all entries.
         SplitRngsError: (when called) the body draws from a stream that `split_rngs` does not match.
         NotAScopeError: (when called) the first argument has something else in it than scopes.
 
@@ -60,27 +68,18 @@ def vmap(
         >>> variables["params"]["kernel"].shape
         (5, 3, 2)
     """
-    both = VariableAxes(variable_axes)
+    both = VariableAxes(variable_axes).checked("vmap", None)
     filters, axes = tuple(both.into), tuple(both.into.values())
     out_filters, axes_out = tuple(both.out), (*both.out.values(), 0)
     streams, are_split = tuple(split_rngs), tuple(split_rngs.values())
 
-    def inner(cut: Cut, variables: Any, keys: Any, *args: Any, **kwargs: Any) -> Any:
+    def inner(cut: Cut, variables: Any, keys: Any, /, *args: Any, **kwargs: Any) -> Any:
         mapped = {"argument": (in_axes, args), "keyword argument": (0, kwargs)}
-        size = common_size(
-            f"{cut.roots[0].path_text}: vmap",
-            "axis_size",
-            axis_size,
-            mapped | cut.named(axes, variables),
-        )
-        keys = tuple(
-            split_keys(group, size) if is_split else group
-            for group, is_split in zip(keys, are_split, strict=True)
-        )
-        variables = tuple(
-            without_axis(group, axis, metadata_params)
-            for group, axis in zip(variables, axes, strict=True)
-        )
+        name = f"{cut.roots[0].path_text}: vmap"
+        size = common_size(name, "axis_size", axis_size, mapped | cut.named(axes, variables))
+        keys = split_groups(keys, are_split, size)
+        variables = without_group_axes(variables, axes, metadata_params)
+        returned: list[tuple[Any, Any]] = []
 
         @functools.partial(
             jax.vmap,
@@ -93,13 +92,23 @@ def vmap(
         def mapped_fn(variables: Any, keys: Any, args: Any, kwargs: Any) -> Any:
             scopes = cut.enter(variables, keys)
             y = fn(scopes, *args, **kwargs)
-            return y, cut.leave(scopes)
+            changed = cut.leave(scopes)
+            check_axes(name, out_axes, y, "result", size)
+            for where, (axis, tree) in cut.named(axes_out, changed).items():
+                check_axes(name, axis, tree, where, size)
+            returned.append((y, changed))
+            return y, changed
 
-        y, changed = mapped_fn(variables, keys, args, kwargs)
-        return y, tuple(
-            with_axis(group, axis, metadata_params)
-            for group, axis in zip(changed, axes_out, strict=True)
-        )
+        try:
+            y, changed = mapped_fn(variables, keys, args, kwargs)
+        except ValueError as error:
+            if not returned or "out_axes" not in str(error):
+                raise
+            # All other axes were checked: something has no axis, but is not the same everywhere.
+            shared = _without_axis(name, cut, (out_axes, axes_out), returned[-1])
+            hit = [what for where, what in shared.items() if f"out_axes{where}," in str(error)]
+            raise AxisSizeError.of_shared(name, hit or list(shared.values())) from None
+        return y, with_group_axes(changed, axes_out, metadata_params)
 
     sown = subtract_filters(True, both.only_in)
     return with_cut(
@@ -112,3 +121,16 @@ def vmap(
         sown=sown,
         withheld=functools.partial(SplitRngsError, "vmap"),
     )
+
+
+def _without_axis(
+    name: str, cut: Cut, axes: tuple[Any, Any], returned: tuple[Any, Any]
+) -> dict[str, str]:
+    """Say what the leaves without an axis are called, by where they are in what a body returns."""
+    y, changed = returned
+    results = leaves_with_axes(name, axes[0], y, "")
+    shared = {f"[0]{where}": f"result{where}" for axis, where, _ in results if axis is None}
+    for path, _ in jax.tree_util.tree_leaves_with_path(changed):
+        if axes[1][path[0].idx] is None:
+            shared[f"[1]{jax.tree_util.keystr(path)}"] = cut.describe(path[1:])
+    return shared

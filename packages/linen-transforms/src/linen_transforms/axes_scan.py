@@ -52,6 +52,9 @@ def scan(
         >>> _, total, ys = axes_scan.scan(body, in_axes=(1,), out_axes=0)(2.0, jnp.zeros(2), jnp.ones((2, 3)))
         >>> total.tolist(), ys.shape
         ([6.0, 6.0], (3, 2))
+        >>> whole = axes_scan.scan(body, in_axes=(axes_scan.broadcast,), out_axes=1, length=3)
+        >>> whole(2.0, jnp.zeros(2), jnp.ones(2))[2].shape
+        (2, 3)
     """
     return loop(
         fn,
