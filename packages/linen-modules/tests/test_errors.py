@@ -41,6 +41,7 @@ def test_location() -> None:
 
     assert Outer().apply({}) == ("Outer at /", "Inner at /Inner_0", "Inner at /last")
     assert errors.location("max_pool") == "max_pool"
+    assert errors.location(Inner()) == "Inner"
 
 
 def test_exports() -> None:

@@ -3,8 +3,6 @@
 import copy
 import functools
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import chex
@@ -14,120 +12,29 @@ import pytest
 
 import linen_modules as nn
 
-
-def normal(*shape: int) -> jax.Array:
-    return jax.random.normal(jax.random.key(17), shape)
-
-
-@dataclass(frozen=True)
-class Descriptor:
-    """A layer, what it is called with, and what it declares.
-
-    Attributes:
-        build: makes the layer.
-        inputs: a batch of inputs; axis 0 is the batch.
-        variables: the shapes of all variables.
-        streams: the random streams it draws from when it is applied.
-        mutable: the collections it changes when it is applied.
-        equations: how many cached functions a call of it traces.
-        mixes_batch: whether an example's output depends on the other examples.
-    """
-
-    build: Callable[[], Any]
-    inputs: Callable[[], jax.Array]
-    variables: Any = field(default_factory=dict, hash=False)
-    streams: tuple[str, ...] = ()
-    mutable: tuple[str, ...] = ()
-    equations: int = 1
-    mixes_batch: bool = False
-
+from .descriptors import LAYERS, Descriptor
 
 KEY = jax.random.key(3)
-MASK = jnp.tril(jnp.ones((3, 6, 4)))
-FEATURES = {"scale": (6,), "bias": (6,)}
-AVERAGES = {"mean": (6,), "var": (6,)}
-
-LAYERS = {
-    "dense": Descriptor(
-        lambda: nn.Dense(4), lambda: normal(5, 6), {"params": {"kernel": (6, 4), "bias": (4,)}}
-    ),
-    "dense without bias": Descriptor(
-        lambda: nn.Dense(4, use_bias=False),
-        lambda: normal(5, 2, 6),
-        {"params": {"kernel": (6, 4)}},
-    ),
-    "conv": Descriptor(
-        lambda: nn.Conv(4, (3, 2), strides=2, padding=[(1, 0), 1]),
-        lambda: normal(5, 8, 7, 6),
-        {"params": {"kernel": (3, 2, 6, 4), "bias": (4,)}},
-    ),
-    "causal conv": Descriptor(
-        lambda: nn.Conv(4, (3,), padding="CAUSAL", feature_group_count=2),
-        lambda: normal(5, 8, 6),
-        {"params": {"kernel": (3, 3, 4), "bias": (4,)}},
-    ),
-    "masked circular conv": Descriptor(
-        lambda: nn.Conv(4, (3,), padding="CIRCULAR", mask=MASK),
-        lambda: normal(5, 8, 6),
-        {"params": {"kernel": (3, 6, 4), "bias": (4,)}},
-    ),
-    "embed": Descriptor(
-        lambda: nn.Embed(7, 4),
-        lambda: jnp.arange(10).reshape(5, 2) % 7,
-        {"params": {"embedding": (7, 4)}},
-    ),
-    "layer norm": Descriptor(nn.LayerNorm, lambda: normal(5, 3, 6), {"params": FEATURES}),
-    "layer norm over two axes": Descriptor(
-        lambda: nn.LayerNorm(reduction_axes=(-1, -2), feature_axes=(-2, -1)),
-        lambda: normal(5, 3, 6),
-        {"params": {"scale": (3, 6), "bias": (3, 6)}},
-    ),
-    "batch norm in training": Descriptor(
-        lambda: nn.BatchNorm(use_running_average=False),
-        lambda: normal(5, 3, 6),
-        {"params": FEATURES, "batch_stats": AVERAGES},
-        mutable=("batch_stats",),
-        mixes_batch=True,
-    ),
-    "batch norm in inference": Descriptor(
-        lambda: nn.BatchNorm(use_running_average=True),
-        lambda: normal(5, 3, 6),
-        {"params": FEATURES, "batch_stats": AVERAGES},
-    ),
-    "dropout": Descriptor(
-        lambda: nn.Dropout(0.5, deterministic=False),
-        lambda: normal(5, 6),
-        streams=("dropout",),
-        equations=2,  # one makes the key
-        mixes_batch=True,
-    ),
-}
 
 
 def run(descriptor: Descriptor, variables: Any, inputs: jax.Array) -> tuple[jax.Array, Any]:
     rngs = dict.fromkeys(descriptor.streams, KEY)
-    layer = descriptor.build()
+    layer = descriptor.build(nn)
     return layer.apply(variables, inputs, rngs=rngs, mutable=list(descriptor.mutable) or ["none"])
 
 
 @functools.cache
 def init(descriptor: Descriptor) -> Any:
-    rngs = {stream: jax.random.key(2) for stream in ("params", *descriptor.streams)}
-    return descriptor.build().init(rngs, descriptor.inputs())
+    return descriptor.init_with_output()[1]
 
 
 layers = pytest.mark.parametrize("descriptor", LAYERS.values(), ids=LAYERS.keys())
 
 
 @layers
-def test_variables(descriptor: Descriptor) -> None:
-    assert jax.tree.map(jnp.shape, init(descriptor)) == descriptor.variables
-
-
-@layers
 def test_shapes_of_init_without_arrays(descriptor: Descriptor) -> None:
     rngs = {stream: jax.random.key(2) for stream in ("params", *descriptor.streams)}
-    abstract = jax.eval_shape(descriptor.build().init, rngs, descriptor.inputs())
+    abstract = jax.eval_shape(descriptor.build(nn).init, rngs, descriptor.inputs())
     chex.assert_trees_all_equal_shapes_and_dtypes(abstract, init(descriptor))
 
 
@@ -171,7 +78,7 @@ def test_vmap_equals_batch(descriptor: Descriptor) -> None:
 
 @layers
 def test_pickle_and_copies(descriptor: Descriptor) -> None:
-    layer = descriptor.build()
+    layer = descriptor.build(nn)
     if getattr(layer, "mask", None) is not None:
         pytest.skip("arrays have no equality")
     assert pickle.loads(pickle.dumps(layer)) == layer
@@ -181,13 +88,37 @@ def test_pickle_and_copies(descriptor: Descriptor) -> None:
 @layers
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_dtype_of_computation(descriptor: Descriptor, dtype: Any) -> None:
-    layer = descriptor.build()
+    layer = descriptor.build(nn)
     if not hasattr(layer, "dtype"):
         pytest.skip("has no dtype of its own")
     layer = layer.clone(dtype=dtype)
     outputs, variables = layer.init_with_output(jax.random.key(0), descriptor.inputs())
     assert outputs.dtype == dtype
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+@layers
+def test_double_precision(descriptor: Descriptor) -> None:
+    layer = descriptor.build(nn)
+    if not hasattr(layer, "param_dtype"):
+        pytest.skip("has no parameters of its own")
+    rngs = {stream: jax.random.key(0) for stream in ("params", *descriptor.streams)}
+    with jax.enable_x64(True):
+        layer = layer.clone(param_dtype=jnp.float64)
+        outputs, variables = layer.init_with_output(rngs, descriptor.inputs())
+        assert outputs.dtype == jnp.float64
+        params = variables.get("params", {})
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float64")}
+
+
+@layers
+def test_summary(descriptor: Descriptor) -> None:
+    layer = descriptor.build(nn)
+    rngs = {stream: jax.random.key(0) for stream in ("params", *descriptor.streams)}
+    text = layer.tabulate(rngs, descriptor.inputs(), compute_flops=True)
+    assert type(layer).__name__ in text
+    params = jax.tree.leaves(init(descriptor).get("params", {}))
+    assert f"{sum(leaf.size for leaf in params):,}" in text or not params
 
 
 def test_equal_layers_hash_alike() -> None:

@@ -38,7 +38,7 @@ from linen_core import (
     with_partitioning,
 )
 from linen_core.module import apply, init, init_with_output
-from linen_modules import activations, errors, initializers
+from linen_modules import activations, errors, fp8, functional, initializers
 from linen_modules.activations import (
     celu,
     elu,
@@ -60,6 +60,17 @@ from linen_modules.activations import (
     swish,
     tanh,
 )
+from linen_modules.attention import (
+    MultiHeadAttention,
+    MultiHeadDotProductAttention,
+    SelfAttention,
+    combine_masks,
+    dot_product_attention,
+    dot_product_attention_weights,
+    make_attention_mask,
+    make_causal_mask,
+    rotary_embedding,
+)
 from linen_modules.axis_functions import (
     log_softmax,
     logsumexp,
@@ -68,13 +79,48 @@ from linen_modules.axis_functions import (
     softmax,
     standardize,
 )
+from linen_modules.batch_apply import BatchApply
 from linen_modules.conv import Conv
+from linen_modules.conv_local import ConvLocal
+from linen_modules.conv_transpose import ConvTranspose
+from linen_modules.dense_general import DenseGeneral
 from linen_modules.dtypes import canonicalize_dtype, promote_dtype
+from linen_modules.einsum import Einsum
 from linen_modules.embed import Embed
+from linen_modules.fp8 import (
+    Fp8DirectDotGeneralOp,
+    Fp8DotGeneral,
+    Fp8DotGeneralOp,
+    Fp8Einsum,
+    NANOOFp8DotGeneralOp,
+)
 from linen_modules.initializers import ones_init, zeros_init
 from linen_modules.linear import Dense
-from linen_modules.norm import BatchNorm, LayerNorm
+from linen_modules.norm import (
+    BatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+    SpectralNorm,
+    WeightNorm,
+)
 from linen_modules.pooling import avg_pool, max_pool, min_pool, pool
+from linen_modules.prelu import PReLU
+from linen_modules.recurrent import (
+    RNN,
+    Bidirectional,
+    ConvLSTMCell,
+    GRUCell,
+    LSTMCell,
+    MGUCell,
+    OptimizedLSTMCell,
+    Recurrence,
+    RNNCellBase,
+    SimpleCell,
+    flip_sequences,
+)
+from linen_modules.sequential import Sequential
 from linen_modules.stochastic import Dropout
 from linen_transforms import (
     Stack,
@@ -173,10 +219,52 @@ __all__ = [
     # layers
     "BatchNorm",
     "Conv",
+    "ConvLocal",
+    "ConvTranspose",
     "Dense",
+    "DenseGeneral",
     "Dropout",
+    "Einsum",
     "Embed",
+    "GroupNorm",
+    "InstanceNorm",
     "LayerNorm",
+    "PReLU",
+    "RMSNorm",
+    # layers of layers
+    "BatchApply",
+    "Sequential",
+    "SpectralNorm",
+    "WeightNorm",
+    # attention
+    "MultiHeadAttention",
+    "MultiHeadDotProductAttention",
+    "SelfAttention",
+    "combine_masks",
+    "dot_product_attention",
+    "dot_product_attention_weights",
+    "make_attention_mask",
+    "make_causal_mask",
+    "rotary_embedding",
+    # recurrent layers
+    "Bidirectional",
+    "ConvLSTMCell",
+    "GRUCell",
+    "LSTMCell",
+    "MGUCell",
+    "OptimizedLSTMCell",
+    "RNN",
+    "RNNCellBase",
+    "Recurrence",
+    "SimpleCell",
+    "flip_sequences",
+    # products in 8 bits
+    "Fp8DirectDotGeneralOp",
+    "Fp8DotGeneral",
+    "Fp8DotGeneralOp",
+    "Fp8Einsum",
+    "NANOOFp8DotGeneralOp",
+    "fp8",
     # pooling
     "avg_pool",
     "max_pool",
@@ -209,6 +297,8 @@ __all__ = [
     "standardize",
     "swish",
     "tanh",
+    # layers as functions of a scope
+    "functional",
     # initializers
     "initializers",
     "ones_init",

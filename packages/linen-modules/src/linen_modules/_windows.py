@@ -16,6 +16,10 @@ from linen_modules.typing import PaddingLike
 XLA_PADDINGS = ("SAME", "SAME_LOWER", "VALID")
 """The names that XLA turns into numbers itself."""
 
+FOLLOWING_PADDINGS = ("CIRCULAR", "REFLECT", "CAUSAL")
+"""The names of paddings that are made of the input, before it is dilated, by as much as the window
+reaches beyond one element."""
+
 Padding = str | tuple[tuple[int, int], ...]
 
 
@@ -62,3 +66,39 @@ def canonicalize_padding(
         f"number, or {count} entries that are a number or a pair (low, high). "
         f'Write for example padding="SAME" or padding=[{example}].'
     )
+
+
+def output_sizes(
+    sizes: Sequence[int],
+    window: Sequence[int],
+    *,
+    strides: Sequence[int],
+    padding: Padding,
+    input_dilation: Sequence[int],
+    kernel_dilation: Sequence[int],
+) -> tuple[int, ...]:
+    """Counts the places of a window in each spatial dimension.
+
+    Args:
+        sizes: the spatial dimensions of the input.
+        window: one size for each of them, as strides and dilations.
+        strides: the steps of the window.
+        padding: a name or (low, high) for each dimension.
+        input_dilation: the distance of neighbouring inputs.
+        kernel_dilation: the distance of neighbouring elements of the window.
+
+    Returns:
+        The spatial dimensions of the output.
+    """
+    counts = []
+    for i, size in enumerate(sizes):
+        reach = kernel_dilation[i] * (window[i] - 1)
+        if padding in ("SAME", "SAME_LOWER"):
+            counts.append(-(-size // strides[i]))
+            continue
+        padded = size + reach if padding in FOLLOWING_PADDINGS else size
+        dilated = max((padded - 1) * input_dilation[i] + 1, 0)
+        if not isinstance(padding, str):
+            dilated += sum(padding[i])
+        counts.append(max((dilated - reach - 1) // strides[i] + 1, 0))
+    return tuple(counts)

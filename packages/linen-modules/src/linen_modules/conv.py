@@ -9,25 +9,27 @@ periodically, "REFLECT" mirrors it at its ends, and "CAUSAL", for one spatial di
 padding before it, so that an output depends on no later input.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
-from linen_core import Module, compact, nowrap
+from linen_core import Module, compact
 from linen_modules import initializers
 from linen_modules._cached_jit import cached_jit, choose_operator
-from linen_modules._windows import XLA_PADDINGS, Padding, canonicalize_padding, per_dimension
-from linen_modules.dtypes import promote_dtype
-from linen_modules.errors import (
-    FeatureSizeError,
-    InputRankError,
-    MaskShapeError,
-    PaddingError,
-    location,
+from linen_modules._convolutions import (
+    add_bias,
+    channels_last,
+    check_groups,
+    check_kernel_mask,
+    check_rank,
+    geometry,
+    merge_batch,
+    pad_inputs,
+    window_sizes,
 )
+from linen_modules._windows import Padding
+from linen_modules.dtypes import promote_dtype
 from linen_modules.linear import default_kernel_init
 from linen_modules.typing import (
     Array,
@@ -40,8 +42,6 @@ from linen_modules.typing import (
 )
 
 __all__ = ["Conv", "conv"]
-
-_CONV_PADDINGS = (*XLA_PADDINGS, "CIRCULAR", "REFLECT", "CAUSAL")
 
 
 @cached_jit()
@@ -91,9 +91,8 @@ def conv(
     spatial = kernel.ndim - 2
     if mask is not None:
         kernel = kernel * mask
-    batch_shape = inputs.shape[: inputs.ndim - spatial - 1]
-    inputs = inputs.reshape(math.prod(batch_shape), *inputs.shape[len(batch_shape) :])
-    inputs, padding = _pad(inputs, kernel.shape[:spatial], kernel_dilation, padding)
+    batch_shape, inputs = merge_batch(inputs, spatial)
+    inputs, padding = pad_inputs(inputs, kernel.shape[:spatial], kernel_dilation, padding)
     inputs, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=dtype)
     outputs = conv_general_dilated(
         inputs,
@@ -102,37 +101,12 @@ def conv(
         padding,
         lhs_dilation=input_dilation,
         rhs_dilation=kernel_dilation,
-        dimension_numbers=_channels_last(spatial),
+        dimension_numbers=channels_last(spatial),
         feature_group_count=feature_group_count,
         precision=precision,
     )
-    if bias is not None:
-        outputs = outputs + jnp.expand_dims(bias, range(outputs.ndim - 1))
+    outputs = add_bias(outputs, bias)
     return outputs.reshape(*batch_shape, *outputs.shape[1:])
-
-
-def _channels_last(spatial: int) -> lax.ConvDimensionNumbers:
-    arrays = (0, spatial + 1, *range(1, spatial + 1))
-    kernel = (spatial + 1, spatial, *range(spatial))
-    return lax.ConvDimensionNumbers(arrays, kernel, arrays)
-
-
-def _pad(
-    inputs: Array, window: Sequence[int], dilation: Sequence[int], padding: Padding
-) -> tuple[Array, Padding]:
-    """Carries out the paddings that XLA does not know; returns what is left for it to do."""
-    reach = [d * (size - 1) for size, d in zip(window, dilation, strict=True)]
-    around = [(0, 0), *((r // 2, r - r // 2) for r in reach), (0, 0)]
-    match padding:
-        case "CIRCULAR":
-            inputs = jnp.pad(inputs, around, mode="wrap")
-        case "REFLECT":
-            inputs = jnp.pad(inputs, around, mode="reflect")
-        case "CAUSAL":
-            inputs = jnp.pad(inputs, [(0, 0), (reach[0], 0), (0, 0)])
-        case "SAME" | "SAME_LOWER" | tuple():
-            return inputs, padding
-    return inputs, ((0, 0),) * len(reach)
 
 
 class Conv(Module):
@@ -211,9 +185,13 @@ class Conv(Module):
             MaskShapeError: if the mask does not have the shape of the kernel.
             InexactDtypeError: if `dtype` is an integer or boolean one.
         """
-        window = _sizes(self.kernel_size)
-        geometry = self._geometry(len(window))
-        shape = self._kernel_shape(window, jnp.shape(inputs))
+        window = window_sizes(self.kernel_size)
+        options = geometry(self, len(window))
+        check_rank(self, window, jnp.shape(inputs))
+        input_features = jnp.shape(inputs)[-1]
+        check_groups(self, input_features)
+        shape = (*window, input_features // self.feature_group_count, self.features)
+        check_kernel_mask(self, shape)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = None
         if self.use_bias:
@@ -223,7 +201,7 @@ class Conv(Module):
             kernel,
             bias,
             self.mask,
-            **geometry,
+            **options,
             feature_group_count=self.feature_group_count,
             dtype=self.dtype,
             precision=self.precision,
@@ -232,53 +210,3 @@ class Conv(Module):
                 self.conv_general_dilated_cls, self.conv_general_dilated, lax.conv_general_dilated
             ),
         )
-
-    @nowrap
-    def _geometry(self, spatial: int) -> dict[str, Any]:
-        """Brings strides, dilations and padding to tuples for `spatial` dimensions."""
-        padding = canonicalize_padding(self.padding, spatial, self, _CONV_PADDINGS)
-        if padding == "CAUSAL" and spatial != 1:
-            raise PaddingError(
-                f'{location(self)}: found padding="CAUSAL" with {spatial} spatial dimensions; '
-                "expected one. Write kernel_size=(3,), or padding=[(low, high), ...] with high=0 "
-                "for the dimension that is time."
-            )
-        fields = ("strides", "input_dilation", "kernel_dilation")
-        steps = {
-            field: per_dimension(getattr(self, field), spatial, self, field) for field in fields
-        }
-        if padding in ("SAME", "SAME_LOWER") and any(d != 1 for d in steps["input_dilation"]):
-            raise PaddingError(
-                f"{location(self)}: found padding={self.padding!r} with input_dilation="
-                f"{steps['input_dilation']}; XLA computes it for undilated inputs only. Write "
-                "padding=[(low, high), ...], for example (size - 1) on both sides of a window."
-            )
-        return {"padding": padding, **steps}
-
-    @nowrap
-    def _kernel_shape(self, window: tuple[int, ...], input_shape: Sequence[int]) -> tuple[int, ...]:
-        groups = self.feature_group_count
-        if len(input_shape) < len(window) + 1:
-            raise InputRankError(
-                f"{location(self)}: found an input of shape {tuple(input_shape)}; expected "
-                f"{len(window)} spatial dimensions, as kernel_size={window} has, and an axis of "
-                "features. Write inputs[..., None] if the axis of features is missing."
-            )
-        for features, whose in ((input_shape[-1], "the input"), (self.features, "the output")):
-            if features % groups:
-                raise FeatureSizeError(
-                    f"{location(self)}: found {features} features in {whose}; expected a multiple "
-                    f"of feature_group_count={groups}. Write feature_group_count="
-                    f"{math.gcd(input_shape[-1], self.features)} or a divisor of it."
-                )
-        shape = (*window, input_shape[-1] // groups, self.features)
-        if self.mask is not None and jnp.shape(self.mask) != shape:
-            raise MaskShapeError(
-                f"{location(self)}: found a mask of shape {jnp.shape(self.mask)}; expected that of "
-                f"the kernel, {shape}. Write mask=jnp.ones({shape}) to mask nothing."
-            )
-        return shape
-
-
-def _sizes(kernel_size: int | Sequence[int]) -> tuple[int, ...]:
-    return (kernel_size,) if isinstance(kernel_size, int) else tuple(kernel_size)

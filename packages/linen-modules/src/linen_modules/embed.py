@@ -11,7 +11,7 @@ from linen_modules.typing import Array, DTypeLike, Initializer, PromoteDtype
 
 __all__ = ["Embed", "default_embed_init", "embed_attend", "embed_lookup"]
 
-default_embed_init = initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
+default_embed_init: Initializer = initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 
 @cached_jit()
@@ -106,7 +106,9 @@ class Embed(Module):
     def setup(self) -> None:
         """Declares the table."""
         shape = (self.num_embeddings, self.features)
-        self.embedding = self.param("embedding", self.embedding_init, shape, self.param_dtype)
+        self.embedding: Array = self.param(
+            "embedding", self.embedding_init, shape, self.param_dtype
+        )
 
     def __call__(self, inputs: Array) -> Array:
         """Looks vectors up.

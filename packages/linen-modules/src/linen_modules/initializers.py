@@ -12,12 +12,14 @@ True
 normal(stddev=0.02, dtype=None)
 >>> normal(0.02)(jax.random.key(0), (2, 3)).shape
 (2, 3)
+>>> variance_scaling(2.0, "fan_in", "normal")(jax.random.key(0), (2, 3)).shape
+(2, 3)
 """
 
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, Final, ParamSpec
 
 from jax.nn import initializers as _jax
 from jax.nn.initializers import Initializer, ones, zeros
@@ -119,23 +121,23 @@ def _comparable(factory: Callable[P, Initializer]) -> Callable[P, Initializer]:
     return make
 
 
-constant = _comparable(_jax.constant)
-delta_orthogonal = _comparable(_jax.delta_orthogonal)
-glorot_normal = _comparable(_jax.glorot_normal)
-glorot_uniform = _comparable(_jax.glorot_uniform)
-he_normal = _comparable(_jax.he_normal)
-he_uniform = _comparable(_jax.he_uniform)
-kaiming_normal = _comparable(_jax.kaiming_normal)
-kaiming_uniform = _comparable(_jax.kaiming_uniform)
-lecun_normal = _comparable(_jax.lecun_normal)
-lecun_uniform = _comparable(_jax.lecun_uniform)
-normal = _comparable(_jax.normal)
-orthogonal = _comparable(_jax.orthogonal)
-truncated_normal = _comparable(_jax.truncated_normal)
-uniform = _comparable(_jax.uniform)
-variance_scaling = _comparable(_jax.variance_scaling)
-xavier_normal = _comparable(_jax.xavier_normal)
-xavier_uniform = _comparable(_jax.xavier_uniform)
+constant: Final = _comparable(_jax.constant)
+delta_orthogonal: Final = _comparable(_jax.delta_orthogonal)
+glorot_normal: Final = _comparable(_jax.glorot_normal)
+glorot_uniform: Final = _comparable(_jax.glorot_uniform)
+he_normal: Final = _comparable(_jax.he_normal)
+he_uniform: Final = _comparable(_jax.he_uniform)
+kaiming_normal: Final = _comparable(_jax.kaiming_normal)
+kaiming_uniform: Final = _comparable(_jax.kaiming_uniform)
+lecun_normal: Final = _comparable(_jax.lecun_normal)
+lecun_uniform: Final = _comparable(_jax.lecun_uniform)
+normal: Final = _comparable(_jax.normal)
+orthogonal: Final = _comparable(_jax.orthogonal)
+truncated_normal: Final = _comparable(_jax.truncated_normal)
+uniform: Final = _comparable(_jax.uniform)
+variance_scaling: Final = _comparable(_jax.variance_scaling)
+xavier_normal: Final = _comparable(_jax.xavier_normal)
+xavier_uniform: Final = _comparable(_jax.xavier_uniform)
 
 
 def ones_init() -> Initializer:

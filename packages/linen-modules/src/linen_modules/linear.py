@@ -21,7 +21,7 @@ from linen_modules.typing import (
 
 __all__ = ["Dense", "default_kernel_init", "dense"]
 
-default_kernel_init = initializers.lecun_normal()
+default_kernel_init: Initializer = initializers.lecun_normal()
 
 
 @cached_jit()

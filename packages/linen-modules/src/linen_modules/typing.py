@@ -20,6 +20,7 @@ __all__ = [
     "ConvGeneralDilated",
     "DTypeLike",
     "DotGeneral",
+    "EinsumOperator",
     "Initializer",
     "PaddingLike",
     "PrecisionLike",
@@ -75,6 +76,26 @@ class DotGeneral(Protocol):
 
         Returns:
             An array of the batch axes, the remaining axes of lhs, the remaining axes of rhs.
+        """
+        ...
+
+
+class EinsumOperator(Protocol):
+    """A sum of products of two arrays; see `jax.numpy.einsum`."""
+
+    def __call__(self, subscripts: str, lhs: Array, rhs: Array, /) -> Array:
+        """Multiplies and sums.
+
+        Args:
+            subscripts: the axes of both arrays and of the result, such as "...qhd,...khd->...hqk",
+                which multiplies queries and keys, or "...hqk,...khd->...qhd", which averages
+                values. Where heads of queries share keys there is one axis more: "...qhgd" for
+                queries and "...hgqk" for weights.
+            lhs: queries or weights.
+            rhs: keys or values.
+
+        Returns:
+            An array of the axes that the subscripts say.
         """
         ...
 

@@ -118,7 +118,7 @@ class BatchNorm(Module):
     """Normalises each feature over a batch to mean 0 and variance 1, then scales and shifts it.
 
     In training the statistics are those of the batch, and their running averages are kept in the
-    collection "batch_stats", which `apply` must make mutable. In inference the running averages
+    collection `collection_name`, which `apply` must make mutable. In inference the running averages
     are used. `init` leaves the averages at mean 0 and variance 1, and needs no named axis.
 
     Attributes:
@@ -142,6 +142,7 @@ class BatchNorm(Module):
             computed as it is defined, in two passes, which is right from the first step.
         force_float32_reductions: whether statistics are at least float32; if not, they have the
             dtype of the input, and the running averages and parameters that of `param_dtype`.
+        collection_name: the collection of the running averages.
 
     References:
         Ioffe, Szegedy, "Batch normalization: accelerating deep network training by reducing
@@ -175,6 +176,7 @@ class BatchNorm(Module):
     axis_index_groups: Sequence[Sequence[int]] | None = None
     use_fast_variance: bool = True
     force_float32_reductions: bool = True
+    collection_name: str = "batch_stats"
 
     @compact
     def __call__(
@@ -195,7 +197,7 @@ class BatchNorm(Module):
             MergeParamError: if `use_running_average` is given in both places or in none.
             AxisError: if the input does not have one of the axes.
             MaskShapeError: if the mask does not broadcast to the shape of the input.
-            ModifyScopeVariableError: in training, if "batch_stats" is not mutable.
+            ModifyScopeVariableError: in training, if the running averages are not mutable.
             InexactDtypeError: if `dtype` is an integer or boolean one.
         """
         use_running_average = merge_param(
@@ -207,17 +209,18 @@ class BatchNorm(Module):
         reduced_axes = tuple(axis for axis in range(len(shape)) if axis not in feature_axes)
         features = tuple(shape[axis] for axis in feature_axes)
         statistics = jnp.float32 if self.force_float32_reductions else self.param_dtype
-        mean = self.variable("batch_stats", "mean", jnp.zeros, features, statistics)
-        variance = self.variable("batch_stats", "var", jnp.ones, features, statistics)
+        averages = self.collection_name
+        mean = self.variable(averages, "mean", jnp.zeros, features, statistics)
+        variance = self.variable(averages, "var", jnp.ones, features, statistics)
         scale, bias = affine_parameters(self, features)
         options = {"epsilon": self.epsilon, "dtype": self.dtype}
 
         if use_running_average:
-            averages = mean.value, variance.value
+            given = mean.value, variance.value
             if not self.force_float32_reductions:
-                averages = cast_statistics(self, mean.value), cast_statistics(self, variance.value)
+                given = cast_statistics(self, mean.value), cast_statistics(self, variance.value)
             return batch_norm_inference(
-                x, scale, bias, *averages, reduced_axes=reduced_axes, **options
+                x, scale, bias, *given, reduced_axes=reduced_axes, **options
             )
 
         initializing = self.is_initializing()

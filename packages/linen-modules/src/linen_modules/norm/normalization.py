@@ -10,12 +10,22 @@ from jax import lax
 from linen_core import Module
 from linen_modules.dtypes import canonicalize_dtype
 from linen_modules.errors import AxisError, MaskShapeError, location
-from linen_modules.typing import Array, DTypeLike
+from linen_modules.typing import Array, Axes, DTypeLike
+
+__all__ = [
+    "affine_parameters",
+    "canonicalize_axes",
+    "cast_statistics",
+    "check_mask",
+    "hashable_groups",
+    "normalize",
+    "optional_parameter",
+]
 
 
 def normalize(
     x: Array,
-    mean: Array,
+    mean: Array | None,
     variance: Array,
     scale: Array | None,
     bias: Array | None,
@@ -28,7 +38,7 @@ def normalize(
 
     Args:
         x: an array.
-        mean: of the rank of x, as the variance.
+        mean: of the rank of x, as the variance; None is zero.
         variance: with an axis of size one where x was averaged.
         scale: of the shape of the feature axes, or None; as the bias.
         bias: is added last.
@@ -44,7 +54,7 @@ def normalize(
     factor = lax.rsqrt(variance + epsilon)
     if scale is not None:
         factor = factor * jnp.expand_dims(scale, others)
-    y = (x - mean) * factor
+    y = (x if mean is None else x - mean) * factor
     if bias is not None:
         y = y + jnp.expand_dims(bias, others)
     return jnp.asarray(y, dtype)
@@ -61,14 +71,15 @@ def affine_parameters(module: Any, shape: tuple[int, ...]) -> tuple[Array | None
     Returns:
         Scale and bias; None for one that the layer does not have.
     """
-    scale = bias = None
-    if module.use_scale:
-        scale = module.param("scale", module.scale_init, shape, module.param_dtype)
-    if module.use_bias:
-        bias = module.param("bias", module.bias_init, shape, module.param_dtype)
-    if module.force_float32_reductions:
-        return scale, bias
-    return cast_statistics(module, scale), cast_statistics(module, bias)
+    return optional_parameter(module, "scale", shape), optional_parameter(module, "bias", shape)
+
+
+def optional_parameter(module: Any, name: str, shape: tuple[int, ...]) -> Array | None:
+    """Declares the scale or the bias of a normalising layer, if it has one."""
+    if not getattr(module, f"use_{name}"):
+        return None
+    value = module.param(name, getattr(module, f"{name}_init"), shape, module.param_dtype)
+    return value if module.force_float32_reductions else cast_statistics(module, value)
 
 
 def cast_statistics(module: Any, value: Any) -> Any:
@@ -76,17 +87,32 @@ def cast_statistics(module: Any, value: Any) -> Any:
     return None if value is None else jnp.asarray(value, module.param_dtype)
 
 
-def canonicalize_axes(module: Module, field: str, shape: Sequence[int]) -> tuple[int, ...]:
+def canonicalize_axes(
+    module: Module,
+    field: str,
+    shape: Sequence[int],
+    default: Axes = (),
+    *,
+    what: str = "an input",
+) -> tuple[int, ...]:
     """Brings the axes in a field of a layer to ascending indices, each once.
 
+    Args:
+        module: the layer.
+        field: the name of the field.
+        shape: the shape of the array that has the axes.
+        default: the axes if the field is None.
+        what: what the array is, for the error.
+
     Raises:
-        AxisError: if the input does not have one of them.
+        AxisError: if the array does not have one of them.
     """
-    ndim, axes = len(shape), getattr(module, field)
+    ndim, chosen = len(shape), getattr(module, field)
+    axes: Axes = default if chosen is None else chosen
     given = (axes,) if isinstance(axes, int) else tuple(axes)
     if not all(-ndim <= axis < ndim for axis in given):
         raise AxisError(
-            f"{location(module)}: found {field}={axes} and an input of shape {tuple(shape)}; "
+            f"{location(module)}: found {field}={axes} and {what} of shape {tuple(shape)}; "
             f"expected axes from {-ndim} to {ndim - 1}."
         )
     return tuple(sorted({axis % ndim for axis in given}))

@@ -37,6 +37,14 @@ from jax import lax
 
 from linen_modules.typing import Array, DTypeLike
 
+__all__ = [
+    "Reduction",
+    "mean_and_variance",
+    "mean_square",
+    "squared_magnitude",
+    "statistics_dtype",
+]
+
 
 @dataclass(frozen=True)
 class Reduction:
@@ -99,12 +107,18 @@ def mean_and_variance(
     mask = None if mask is None else jnp.asarray(mask, bool)
     if not use_fast_variance:
         (mean,) = reduction.means([x], mask)
-        (variance,) = reduction.means([_square(x - reduction.expand(mean))], mask)
+        (variance,) = reduction.means([squared_magnitude(x - reduction.expand(mean))], mask)
         return mean, variance
     pivot = lax.stop_gradient(reduction.means([x], mask)[0] if guess is None else guess)
     difference = x - reduction.expand(pivot)
-    offset, spread = reduction.means([difference, _square(difference)], mask)
-    return pivot + offset, jnp.maximum(spread - _square(offset), 0)
+    offset, spread = reduction.means([difference, squared_magnitude(difference)], mask)
+    return pivot + offset, jnp.maximum(spread - squared_magnitude(offset), 0)
+
+
+def mean_square(x: Array, mask: Array | None, reduction: Reduction) -> Array:
+    """Takes the mean of squares, with the arguments of `mean_and_variance`."""
+    mask = None if mask is None else jnp.asarray(mask, bool)
+    return reduction.means([squared_magnitude(x)], mask)[0]
 
 
 def statistics_dtype(x: Array, dtype: DTypeLike | None, force_float32: bool) -> DTypeLike:
@@ -113,7 +127,8 @@ def statistics_dtype(x: Array, dtype: DTypeLike | None, force_float32: bool) -> 
     return jnp.promote_types(dtype, jnp.float32) if force_float32 else dtype
 
 
-def _square(x: Array) -> Array:
+def squared_magnitude(x: Array) -> Array:
+    """Squares numbers, complex ones by absolute value."""
     if jnp.iscomplexobj(x):
         return lax.square(lax.real(x)) + lax.square(lax.imag(x))
     return lax.square(x)
