@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from linen_train._by_value import FunctionByValue
+from linen_train._by_value import FunctionByValue, optimizer_by_value
 
 OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "sgd": optax.sgd,
@@ -173,3 +173,23 @@ def test_pickle() -> None:
     function = FunctionByValue(optax.apply_updates)
     hash(function)
     assert pickle.loads(pickle.dumps(function)) == function
+
+
+def accumulating(rate: float, every: int) -> optax.MultiSteps:
+    return optax.MultiSteps(optax.adam(rate), every)
+
+
+@pytest.mark.parametrize("part", ["init", "update"])
+def test_rebuilt_accumulating_optimizers_are_equal(part: str) -> None:
+    functions = [
+        getattr(optimizer_by_value(optimizer), part)
+        for make in (accumulating, lambda *args: accumulating(*args).gradient_transformation())
+        for optimizer in (make(0.1, 2), make(0.1, 2))
+    ]
+    assert len(set(functions)) == 1
+    others = [
+        optimizer_by_value(accumulating(0.1, 3)),
+        optimizer_by_value(accumulating(0.2, 2)),
+        optimizer_by_value(optax.MultiSteps(optax.adam(0.1), 2, use_grad_mean=False)),
+    ]
+    assert not any(getattr(other, part) in functions for other in others)

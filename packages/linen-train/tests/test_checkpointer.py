@@ -1,7 +1,11 @@
 import dataclasses
+import hashlib
+import os
 import subprocess
 import sys
 import textwrap
+import threading
+import types
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from linen_train import Checkpointer, TrainState
 from linen_train.errors import (
@@ -22,7 +27,7 @@ from linen_train.errors import (
     CheckpointMetadataError,
     CheckpointMismatchError,
     CheckpointNotFoundError,
-    CheckpointReadError,
+    CheckpointOptionError,
     CheckpointStepError,
 )
 
@@ -151,6 +156,31 @@ def test_what_save_got_is_what_is_saved(tmp_path: Path) -> None:
     chex.assert_trees_all_equal(restored, expected)
 
 
+@pytest.mark.parametrize("how", ["donated", "deleted"])
+def test_the_next_step_may_reuse_the_memory_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    begin = threading.Event()
+    write = os.pwrite
+    arrays = {"numpy": np.arange(100_000.0), "jax": jnp.arange(100_000.0) + 0}
+    expected = jax.tree.map(np.array, arrays)
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, {"x": 1})
+        checkpointer.wait()
+        monkeypatch.setattr(os, "pwrite", lambda *args: begin.wait() and write(*args))
+        checkpointer.save(2, arrays)
+        arrays["numpy"][:] = -1
+        if how == "donated":
+            step = jax.jit(lambda x: x * 0 - 1, donate_argnums=0)
+            for _ in range(3):
+                arrays["jax"] = step(arrays["jax"]).block_until_ready()
+        else:
+            arrays["jax"].delete()
+            assert jax.block_until_ready(jnp.zeros(100_000) - 1)[0] == -1
+        begin.set()
+        chex.assert_trees_all_equal(checkpointer.restore(expected), expected)
+
+
 def test_steps(tmp_path: Path) -> None:
     with Checkpointer(tmp_path, keep_last=2) as checkpointer:
         assert (checkpointer.steps(), checkpointer.latest_step()) == ([], None)
@@ -261,8 +291,15 @@ def test_jax_without_64_bits_does_not_narrow_silently(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("leaf", "found"),
-    [("text", "'text' of type str"), (object, "of type type"), (2**70, "of type int")],
-    ids=["text", "class", "huge"],
+    [
+        ("text", "'text' of type str"),
+        (object, "of type type"),
+        (2**70, "of type int"),
+        (types.SimpleNamespace(dtype="strange", shape=()), "of type SimpleNamespace"),
+        (np.array(["a"]), "of type ndarray"),
+        (np.datetime64("2020-01-01"), "of type datetime64"),
+    ],
+    ids=["text", "class", "huge", "foreign_array", "array_of_text", "date"],
 )
 def test_leaves_that_cannot_be_saved(tmp_path: Path, leaf: Any, found: str) -> None:
     with Checkpointer(tmp_path) as checkpointer:
@@ -325,7 +362,7 @@ def test_directories_that_cannot_be(
 
 
 def test_keeping_nothing(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointStepError, match="found keep_last=0, expected at least 1"):
+    with pytest.raises(CheckpointOptionError, match="found keep_last=0, expected at least 1"):
         Checkpointer(tmp_path, keep_last=0)
 
 
@@ -340,35 +377,14 @@ def test_after_close(tmp_path: Path) -> None:
             use()
 
 
-def test_a_step_of_another_library(tmp_path: Path) -> None:
-    (tmp_path / "3" / "default").mkdir(parents=True)
-    with (
-        Checkpointer(tmp_path) as checkpointer,
-        pytest.raises(CheckpointFormatError, match=f"{tmp_path}/3: found no manifest"),
-    ):
-        checkpointer.restore({"x": 1})
-
-
-def test_steps_of_another_library_are_never_deleted(tmp_path: Path) -> None:
-    for step in (1, 2):
-        (tmp_path / str(step) / "default").mkdir(parents=True)
-    with (
-        Checkpointer(tmp_path, keep_last=1) as checkpointer,
-        pytest.raises(CheckpointDirectoryError) as caught,
-    ):
-        checkpointer.save(3, {"x": 1})
-    assert str(caught.value) == (
-        f"{tmp_path}: found steps [1, 2], which linen-train did not write, and which keeping the "
-        "newest steps could delete. Save into another directory."
-    )
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["1", "2"]
-
-
 def edit_manifest(step: Path, old: str, new: str) -> None:
-    file = step / "manifest" / "metadata"
-    text = file.read_text()
-    assert old in text
-    file.write_text(text.replace(old, new))
+    """Change the manifest of a step, and its digest with it."""
+    file = step / "manifest.json"
+    body = file.read_text().partition("\n")[2]
+    assert old in body
+    body = body.replace(old, new)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    file.write_text(f'{{"sha256": "{digest}",\n{body}')
 
 
 def test_a_newer_format(tmp_path: Path) -> None:
@@ -376,17 +392,12 @@ def test_a_newer_format(tmp_path: Path) -> None:
         checkpointer.save(1, {"x": 1})
         checkpointer.wait()
         edit_manifest(tmp_path / "1", '"format_version": 1', '"format_version": 2')
-        with pytest.raises(CheckpointFormatError, match="found format version 2 of 'linen-train'"):
+        with pytest.raises(CheckpointFormatError) as caught:
             checkpointer.restore({"x": 1})
-
-
-def test_damaged_json(tmp_path: Path) -> None:
-    with Checkpointer(tmp_path) as checkpointer:
-        checkpointer.save(1, {"x": 1})
-        checkpointer.wait()
-        edit_manifest(tmp_path / "1", '"leaves"', "")
-        with pytest.raises(CheckpointReadError, match=f"{tmp_path}/1/manifest: files are missing"):
-            checkpointer.restore({"x": 1})
+    assert str(caught.value) == (
+        f"{tmp_path}/1/manifest.json: found format version 2 of 'linen-train', expected version 1 of "
+        "'linen-train'. A newer release of linen-train may read it."
+    )
 
 
 def test_a_save_that_fails_is_heard_of_and_can_be_repeated(tmp_path: Path) -> None:
@@ -423,25 +434,6 @@ def test_a_save_that_fails_is_heard_of_and_can_be_repeated(tmp_path: Path) -> No
     assert (after_failure, after_repetition) == ("[1]", "[1, 2]")
 
 
-def test_a_killed_save_leaves_the_older_step_and_room_for_the_same_one(tmp_path: Path) -> None:
-    killed = run_python(f"""
-        import os, signal
-        import jax.numpy as jnp
-        from linen_train import Checkpointer
-
-        checkpointer = Checkpointer({str(tmp_path)!r})
-        checkpointer.save(1, {{"x": jnp.ones(3)}})
-        checkpointer.wait()
-        checkpointer.save(2, {{"x": jnp.arange(20_000_000.0)}})
-        os.kill(os.getpid(), signal.SIGKILL)
-    """)
-    assert killed.returncode != 0
-    with Checkpointer(tmp_path) as checkpointer:
-        assert checkpointer.steps() == [1]
-        checkpointer.save(2, {"x": jnp.zeros(3)})
-        chex.assert_trees_all_equal(checkpointer.restore({"x": jnp.ones(3)})["x"], jnp.zeros(3))
-
-
 def test_nothing_is_written_to_the_terminal(tmp_path: Path) -> None:
     completed = run_python(f"""
         import jax, jax.numpy as jnp, optax
@@ -464,38 +456,38 @@ def test_nothing_is_written_to_the_terminal(tmp_path: Path) -> None:
     assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
 
 
-def test_onto_another_mesh(tmp_path: Path) -> None:
-    completed = run_python(f"""
-        import jax, jax.numpy as jnp, numpy as np
+def placed(devices: int, *spec: str | None) -> NamedSharding:
+    mesh = jax.make_mesh(
+        (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
+    )
+    return NamedSharding(mesh, PartitionSpec(*spec))
 
-        jax.config.update("jax_num_cpu_devices", 8)
-        from jax.sharding import AxisType, NamedSharding, PartitionSpec
-        from linen_train import Checkpointer
 
-        def placed(devices, spec):
-            mesh = jax.make_mesh(
-                (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
-            )
-            return NamedSharding(mesh, PartitionSpec(*spec))
-
-        x = jnp.arange(64.0).reshape(8, 8)
-        keys = jax.random.split(jax.random.key(0), 8)
-        over_8, over_4, whole = placed(8, ["data"]), placed(4, [None, "data"]), placed(2, [])
-        state = {{"x": jax.device_put(x, over_8), "keys": jax.device_put(keys, over_8)}}
-        with Checkpointer({str(tmp_path)!r}) as checkpointer:
-            checkpointer.save(1, state)
-            for target in (
-                state,
-                {{"x": jax.device_put(x, over_4), "keys": jax.device_put(keys, whole)}},
-                {{
-                    "x": jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
-                    "keys": jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=over_8),
-                }},
-            ):
-                restored = checkpointer.restore(target)
-                for name in state:
-                    assert restored[name].sharding == target[name].sharding, name
-                assert np.array_equal(restored["x"], x)
-                assert (restored["keys"] == keys).all()
-    """)
-    assert (completed.returncode, completed.stderr) == (0, "")
+@pytest.mark.parametrize("saved", [("data",), (None, "data"), ()], ids=["rows", "columns", "whole"])
+def test_onto_another_mesh(tmp_path: Path, saved: tuple[str | None, ...]) -> None:
+    x = jnp.arange(64.0).reshape(8, 8)
+    keys = jax.random.split(jax.random.key(0), 8)
+    over_8, over_4, whole = placed(8, "data"), placed(4, None, "data"), placed(2)
+    state = {
+        "x": jax.device_put(x, placed(8, *saved)),
+        "keys": jax.device_put(keys, placed(8, *saved[:1])),
+    }
+    targets = [
+        state,
+        {"x": jax.device_put(x, over_4), "keys": jax.device_put(keys, whole)},
+        {
+            "x": jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
+            "keys": jax.ShapeDtypeStruct(keys.shape, keys.dtype, sharding=over_8),
+        },
+        {"x": x, "keys": keys},
+    ]
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, state)
+        for target in targets:
+            restored = checkpointer.restore(target)
+            for name in state:
+                assert restored[name].sharding == target[name].sharding, name
+            np.testing.assert_array_equal(restored["x"], x)
+            assert (restored["keys"] == keys).all()
+    pieces = (tmp_path / "1" / "manifest.json").read_text().count('["x",')
+    assert pieces == (8 if saved else 1)  # what several devices hold is saved once

@@ -42,6 +42,7 @@ def make_state(model: Line | None = None, rate: float = 0.5, **fields: Any) -> T
 
 def test_create() -> None:
     state = make_state()
+    assert isinstance(state.step, jax.Array)
     assert state.step.dtype == jnp.int32
     assert not state.step.weak_type
     chex.assert_trees_all_equal(state.opt_state, optax.adam(0.5).init(state.params))
@@ -190,3 +191,105 @@ def test_abstract_state() -> None:
     abstract = jax.eval_shape(make_state)
     assert jax.tree.structure(abstract) == jax.tree.structure(make_state())
     assert abstract.rngs["dropout"].dtype == jax.random.key(0).dtype
+
+
+def test_positional_fields() -> None:
+    tx = optax.identity()
+    state = TrainState(3, Line(1.0).apply, {"bias": jnp.ones(3)}, tx, tx.init({}))
+    assert state.step == 3
+    assert state.apply_gradients(grads={"bias": jnp.ones(3)}).step == 4
+
+
+def test_subclasses_add_positional_fields() -> None:
+    class StateWithStatistics(TrainState):
+        batch_stats: Any
+
+    tx = optax.identity()
+    state = StateWithStatistics(0, Line(1.0).apply, {}, tx, tx.init({}), {"mean": jnp.ones(1)})
+    assert state.batch_stats == {"mean": jnp.ones(1)}
+
+
+def test_a_subclass_may_redeclare_a_field() -> None:
+    class ScaledState(TrainState):
+        dynamic_scale: Any  # pyright: ignore[reportGeneralTypeIssues]
+
+    state = ScaledState.create(
+        apply_fn=Line(1.0).apply, params={}, tx=optax.sgd(1.0), dynamic_scale=None
+    )
+    assert state.apply_gradients(grads={}).dynamic_scale is None
+
+
+MISFITS: dict[str, tuple[Any, str]] = {
+    "missing": ({}, "bias is missing"),
+    "unknown": ({"bias": jnp.ones(3), "kernel": jnp.ones(1)}, "kernel is no parameter"),
+    "renamed": ({"bais": jnp.ones(3)}, "bias is missing; bais is no parameter"),
+    "shape": ({"bias": jnp.ones((2, 2))}, "bias is [2, 2], its parameter [3]"),
+    "container": ([jnp.ones(3)], "bias is missing; 0 is no parameter"),
+}
+
+
+@pytest.mark.parametrize(("grads", "text"), MISFITS.values(), ids=MISFITS)
+def test_gradients_that_do_not_fit(grads: Any, text: str) -> None:
+    with pytest.raises(TrainStateError) as caught:
+        make_state().apply_gradients(grads=grads)
+    assert str(caught.value) == (
+        f"TrainState.apply_gradients: found gradients that do not fit the parameters: {text}. "
+        "Differentiate with respect to state.params, all of it."
+    )
+
+
+def test_errors_of_optimizers_are_their_own() -> None:
+    def fail(updates: Any, state: Any, params: Any = None) -> Any:
+        raise KeyError("rate")
+
+    state = make_state().replace(tx=optax.GradientTransformation(lambda params: (), fail))
+    with pytest.raises(KeyError, match="rate"):
+        state.apply_gradients(grads={"bias": jnp.ones(3)})
+
+
+def test_arguments_of_the_optimizer() -> None:
+    tx = optax.chain(optax.sgd(1.0), optax.contrib.reduce_on_plateau(factor=0.5, patience=2))
+    state = TrainState.create(apply_fn=Line(1.0).apply, params=jnp.array(0.0), tx=tx)
+    for _ in range(4):
+        state = state.apply_gradients(grads=jnp.array(0.0), optimizer_args={"value": 1.0})
+    assert float(state.opt_state[1].scale) == 0.5
+    plain = make_state().apply_gradients(grads={"bias": jnp.ones(3)}, optimizer_args={"value": 1.0})
+    assert int(plain.step) == 1
+
+
+def accumulating(**options: Any) -> TrainState:
+    return TrainState.create(
+        apply_fn=Line(1.0).apply,
+        params={"bias": jnp.zeros(3)},
+        tx=optax.MultiSteps(optax.adam(optax.linear_schedule(1.0, 0.0, 4)), 2, **options),
+        rngs={"dropout": jax.random.key(0)},
+    )
+
+
+def test_accumulated_gradients() -> None:
+    state = accumulating()
+    plain = TrainState.create(
+        apply_fn=state.apply_fn,
+        params=state.params,
+        tx=optax.adam(optax.linear_schedule(1.0, 0.0, 4)),
+    )
+    keys = []
+    for update in range(3):
+        for part in (0.0, 2.0):
+            assert int(state.step) == 2 * update + int(part > 0)
+            assert int(state.opt_state.gradient_step) == update
+            keys.append(jax.random.key_data(state.step_rngs()["dropout"]).tolist())
+            chex.assert_trees_all_equal(state.params, plain.params)
+            state = state.apply_gradients(grads={"bias": jnp.full(3, update + part)})
+        plain = plain.apply_gradients(grads={"bias": jnp.full(3, update + 1.0)})
+        chex.assert_trees_all_close(state.params, plain.params, rtol=1e-6)
+    assert len({tuple(key) for key in keys}) == 6  # each batch has random keys of its own
+
+
+def test_no_retrace_for_a_rebuilt_accumulating_optimizer() -> None:
+    step = CountingStep()
+    step.run(accumulating(), jnp.ones(3))
+    step.run(step.run(accumulating(), jnp.ones(3)), jnp.ones(3))
+    assert step.traces == 1
+    step.run(accumulating(use_grad_mean=False), jnp.ones(3))
+    assert step.traces == 2

@@ -12,11 +12,13 @@ never compare equal.
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+import optax
 
 from linen_core.extend import fingerprint
 
-__all__ = ["FunctionByValue"]
+__all__ = ["FunctionByValue", "optimizer_by_value"]
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -31,7 +33,7 @@ class FunctionByValue(Generic[_Parameters, _Result]):
 
     def __init__(self, function: Callable[_Parameters, _Result]):
         self.__wrapped__ = function
-        self._fingerprint = fingerprint(function)
+        self._fingerprint = fingerprint(_determining(function))
         self._hash = hash(self._fingerprint)
 
     def __call__(self, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
@@ -51,3 +53,31 @@ class FunctionByValue(Generic[_Parameters, _Result]):
     def __reduce__(self) -> tuple[Any, ...]:
         # Fingerprints hold identities, which mean nothing in another process.
         return FunctionByValue, (self.__wrapped__,)
+
+
+def optimizer_by_value(
+    tx: optax.GradientTransformation | optax.MultiSteps,
+) -> optax.GradientTransformationExtraArgs:
+    """Return an optimizer that equals every other one that does the same.
+
+    Args:
+        tx: an optimizer, or one that accumulates gradients.
+    """
+    # Its own update takes extra arguments, but the transformation that it makes drops them.
+    owner = tx if isinstance(tx, optax.MultiSteps) else getattr(tx.update, "__self__", None)
+    if isinstance(owner, optax.MultiSteps):
+        init, update = owner.init, owner.update
+    else:
+        init, update = tx.init, optax.with_extra_args_support(cast(Any, tx)).update
+    return optax.GradientTransformationExtraArgs(
+        FunctionByValue(cast(Any, init)), FunctionByValue(cast(Any, update))
+    )
+
+
+def _determining(function: Callable[..., Any]) -> Any:
+    """Return what determines a function, where that is not the function as it is."""
+    owner = getattr(function, "__self__", None)
+    # Compared by identity, though what it does is fixed by what it was made from.
+    if type(owner) is optax.MultiSteps:
+        return owner.__class__, getattr(function, "__func__", None), vars(owner)
+    return function

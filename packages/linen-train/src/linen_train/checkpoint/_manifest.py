@@ -1,80 +1,106 @@
-"""The manifest of a step: which leaves it has, and how they differ from those of a target.
+"""The manifest of a step: everything that is known of it except the values of its arrays.
 
-Every step carries the version of this library's format and the description of each of its leaves. A
-target is compared with the manifest before any array is read, so that a wrong target is found fast
-and reported whole.
+The manifest is one JSON file whose first line holds the SHA-256 of the lines below it. It is written
+last: a folder without it is no step.
 """
 
 import dataclasses
-from collections import Counter
-from collections.abc import Mapping
+import hashlib
+import json
+from pathlib import Path
 from typing import Any
 
 from linen_train.checkpoint._leaves import LeafDescription
+from linen_train.checkpoint._records import ArraysFile
 from linen_train.errors import CheckpointFormatError
 
-__all__ = ["FORMAT_VERSION", "difference", "from_json", "to_json"]
+__all__ = ["FORMAT_VERSION", "MANIFEST", "DamagedManifestError", "Manifest"]
 
+MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 _LIBRARY = "linen-train"
-_ROWS_SHOWN = 20
-
-Leaves = Mapping[str, LeafDescription]
+_FIRST_LINE = '{{"sha256": "{}",\n'
 
 
-def to_json(leaves: Leaves) -> dict[str, Any]:
-    """Return the manifest of a step as JSON values."""
-    return {
-        "library": _LIBRARY,
-        "format_version": FORMAT_VERSION,
-        "leaves": {path: dataclasses.asdict(leaf) for path, leaf in leaves.items()},
-    }
+class DamagedManifestError(Exception):
+    """A manifest that is missing, or not as it was written; never seen outside this folder."""
 
 
-def from_json(manifest: Mapping[str, Any], place: str) -> dict[str, LeafDescription]:
-    """Return the leaves that a manifest describes; `place` names the step in errors.
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The contents of a step.
 
-    Raises:
-        CheckpointFormatError: the manifest is of another library or version.
+    Attributes:
+        step: its number.
+        leaves: description of every leaf, by path.
+        files: the files of arrays, one for each process that saved.
+        metadata: what the caller passed as `metadata`.
+        metrics: what the caller passed as `metrics`.
+        data: state of the data iterator of each process, encoded; None where there is none.
     """
-    version = manifest.get("format_version")
-    if manifest.get("library") != _LIBRARY or version != FORMAT_VERSION:
-        raise CheckpointFormatError(
-            f"{place}: found format version {version!r} of {manifest.get('library')!r}, expected "
-            f"version {FORMAT_VERSION} of {_LIBRARY!r}. A newer release of linen-train may read it."
+
+    step: int
+    leaves: dict[str, LeafDescription]
+    files: list[ArraysFile]
+    metadata: dict[str, Any]
+    metrics: dict[str, float]
+    data: list[Any]
+
+    def to_bytes(self) -> bytes:
+        """Return the contents of the file."""
+        fields = {
+            "library": _LIBRARY,
+            "format_version": FORMAT_VERSION,
+            "step": self.step,
+            "metrics": self.metrics,
+            "metadata": self.metadata,
+            "data": self.data,
+            "leaves": {path: dataclasses.asdict(leaf) for path, leaf in self.leaves.items()},
+            "files": {file.name: file.to_json() for file in self.files},
+        }
+        lines = (f"{json.dumps(name)}: {_dumps(value)}" for name, value in fields.items())
+        body = (",\n".join(lines) + "\n}\n").encode()
+        return _FIRST_LINE.format(hashlib.sha256(body).hexdigest()).encode() + body
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Return the manifest of a step.
+
+        Raises:
+            DamagedManifestError: it is missing or damaged.
+            CheckpointFormatError: a release that is not known wrote it.
+        """
+        try:
+            content = (folder / MANIFEST).read_bytes()
+        except FileNotFoundError:
+            raise DamagedManifestError("is missing") from None
+        except OSError as error:
+            raise DamagedManifestError(f"cannot be read ({error.strerror})") from error
+        first, newline, body = content.partition(b"\n")
+        if first + newline != _FIRST_LINE.format(hashlib.sha256(body).hexdigest()).encode():
+            raise DamagedManifestError("has another checksum than when it was saved")
+        return cls._from_json(json.loads(content), folder)
+
+    @classmethod
+    def _from_json(cls, record: dict[str, Any], folder: Path) -> "Manifest":
+        version = record.get("format_version")
+        if record.get("library") != _LIBRARY or version != FORMAT_VERSION:
+            raise CheckpointFormatError(
+                f"{folder / MANIFEST}: found format version {version!r} of "
+                f"{record.get('library')!r}, expected version {FORMAT_VERSION} of {_LIBRARY!r}. A "
+                "newer release of linen-train may read it."
+            )
+        if str(record["step"]) != folder.name:
+            raise DamagedManifestError(f"is that of step {record['step']}")
+        leaves = {
+            path: LeafDescription(tuple(leaf["shape"]), leaf["dtype"], leaf["key_implementation"])
+            for path, leaf in record["leaves"].items()
+        }
+        files = [ArraysFile.from_json(name, file) for name, file in record["files"].items()]
+        return cls(
+            record["step"], leaves, files, record["metadata"], record["metrics"], record["data"]
         )
-    return {
-        path: LeafDescription(tuple(leaf["shape"]), leaf["dtype"], leaf["key_implementation"])
-        for path, leaf in manifest["leaves"].items()
-    }
 
 
-def difference(saved: Leaves, target: Leaves) -> str | None:
-    """Return a table of the leaves that differ, or None where a target fits a step."""
-    rows = [
-        row
-        for path in sorted(saved.keys() | target.keys())
-        if (row := _row(path, saved.get(path), target.get(path)))
-    ]
-    if not rows:
-        return None
-    counts = Counter(kind for kind, _ in rows)
-    summary = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    lines = [f"  {kind:<10}  {text}" for kind, text in rows[:_ROWS_SHOWN]]
-    if hidden := len(rows) - len(lines):
-        lines.append(f"  ... and {hidden} more")
-    return "\n".join([f"{summary} (of {len(target)} leaves in the target)", *lines])
-
-
-def _row(
-    path: str, saved: LeafDescription | None, target: LeafDescription | None
-) -> tuple[str, str] | None:
-    if saved is None:
-        return "missing", f"{path}: expected {target}, found nothing"
-    if target is None:
-        return "unexpected", f"{path}: found {saved}, expected nothing"
-    if saved.shape != target.shape:
-        return "shape", f"{path}: found {saved}, expected {target}"
-    if saved.dtype != target.dtype:
-        return "dtype", f"{path}: found {saved}, expected {target}"
-    return None
+def _dumps(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,31 +1,41 @@
 """The checkpointer: steps of a training run in one directory.
 
-To *save* is to copy a state and to write it in the background; a step is *committed* once it is
-complete on disk under its own name. `wait` returns when everything that was saved is committed. To
-*restore* is to read a committed step into the form of a *target*: a state (or the abstract state
-that `jax.eval_shape` gives) with the same paths, shapes and dtypes. What is guaranteed beyond that,
-and how the files look, is in the folder's README.
+To *save* is to take a snapshot of a state and to write it, by default in the background; a step is
+*committed* once it is complete on disk under its own name. `wait` returns when everything that was
+saved is committed. To *restore* is to read a committed step into the form of a *target*: a state
+(or the abstract state that `jax.eval_shape` gives) with the same paths, shapes and dtypes. To
+*verify* is to compare files with the checksums that were taken when they were written. What is
+guaranteed beyond that, and how the files look, is in the folder's README.
 
-Orbax writes the arrays (`_store`). This module adds what the state is on disk (`_leaves`,
-`_manifest`), and that nothing is skipped, cast or left out without an error that says so.
+This module checks what it is asked and says what is wrong; the work is done by `_saving`,
+`_restoring` and what they use.
 """
 
-import json
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 
 import jax
+import numpy as np
 
-from linen_train.checkpoint import _leaves, _manifest
-from linen_train.checkpoint._store import StepStore
+from linen_train.checkpoint import _data_state
+from linen_train.checkpoint._directory import StepDirectory
+from linen_train.checkpoint._manifest import Manifest
+from linen_train.checkpoint._options import check_options, checked_metadata, checked_metrics
+from linen_train.checkpoint._reader import StepReader
+from linen_train.checkpoint._retention import Retention
+from linen_train.checkpoint._saving import Saver, Snapshot
+from linen_train.checkpoint._schedule import Schedule
+from linen_train.checkpoint._selection import Selection
 from linen_train.errors import (
-    CheckpointMetadataError,
-    CheckpointMismatchError,
-    CheckpointNotFoundError,
+    CheckpointClosedError,
+    CheckpointDataStateError,
+    CheckpointError,
+    CheckpointMetricError,
+    CheckpointPathError,
     CheckpointStepError,
 )
 
@@ -38,16 +48,26 @@ class Checkpointer:
     """Saves and restores the steps of a training run in one directory.
 
     Use it as a context manager, or call `close` at the end: both wait until the last step is
-    committed.
+    committed. Where several processes train together, each makes a checkpointer of the same
+    directory, and all call `save`, `wait`, `restore` and `close` together.
 
     Args:
         directory: where the steps are; made if it does not exist. A relative path is resolved
             against the current directory now.
         keep_last: how many of the newest steps to keep; None keeps all.
+        keep_best: how many of the best steps to keep beside those.
+        best_metric: the name of the metric that tells which steps are best.
+        best_mode: whether the lowest ("min") or the highest ("max") value is best. NaN is worst.
+        every_steps: `should_save` says yes at multiples of this.
+        every_seconds: `should_save` says yes when this many seconds have passed since the last save.
+        asynchronous: whether `save` writes in the background.
+        compression: whether arrays are compressed (zstd). Parameters hardly get smaller, and saving
+            takes several times as long.
+        peer_timeout: for how many seconds the processes wait for each other's files.
 
     Raises:
         CheckpointDirectoryError: the directory cannot be made, or is not a local directory.
-        CheckpointStepError: `keep_last` is less than 1.
+        CheckpointOptionError: an option makes no sense, by itself or beside another.
 
     Example:
         >>> import tempfile
@@ -66,37 +86,92 @@ class Checkpointer:
         Array([0., 1., 2.], dtype=float32)
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, keep_last: int | None = 3) -> None:
-        if keep_last is not None and keep_last < 1:
-            raise CheckpointStepError(
-                f"Checkpointer: found keep_last={keep_last}, expected at least 1, or None to keep "
-                "every step."
-            )
-        self._store = StepStore(directory, keep_last)
-        self._keep_last = keep_last
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        keep_last: int | None = 3,
+        keep_best: int | None = None,
+        best_metric: str | None = None,
+        best_mode: Literal["min", "max"] = "min",
+        every_steps: int | None = None,
+        every_seconds: float | None = None,
+        asynchronous: bool = True,
+        compression: bool = False,
+        peer_timeout: float = 600.0,
+    ) -> None:
+        self._retention = Retention(keep_last, keep_best, best_metric, best_mode)
+        check_options(self._retention, every_steps, every_seconds, peer_timeout)
+        self._schedule = Schedule(every_steps, every_seconds)
+        self._asynchronous = asynchronous
+        self._directory = StepDirectory(directory)
+        self._reader = StepReader(self._directory)
+        self._saver = Saver(
+            self._directory, self._retention, compressed=compression, peer_timeout=peer_timeout
+        )
+        self._last_saved: int | None = None
+        self._is_closed = False
 
     @property
     def directory(self) -> Path:
         """The absolute path of the directory that holds the steps."""
-        return self._store.directory
+        return self._directory.path
+
+    def should_save(self, step: int | jax.Array) -> bool:
+        """Whether a step is due, by `every_steps` or by `every_seconds`; every one without these.
+
+        A step that is there already is never due. With `every_seconds` and several processes, the
+        first one decides for all, so all have to ask.
+
+        Args:
+            step: number of the step.
+
+        Returns:
+            Whether to save it.
+
+        Example:
+            >>> import tempfile
+            >>> from linen_train import Checkpointer
+            >>> with tempfile.TemporaryDirectory() as directory:
+            ...     with Checkpointer(directory, every_steps=10) as checkpointer:
+            ...         [step for step in range(1, 31) if checkpointer.should_save(step)]
+            [10, 20, 30]
+        """
+        step = operator.index(step)
+        return self._schedule.is_due(step) and self._is_new(step)
 
     def save(
-        self, step: int | jax.Array, state: Any, metadata: Mapping[str, Any] | None = None
+        self,
+        step: int | jax.Array,
+        state: Any,
+        *,
+        data: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
     ) -> None:
         """Save a state under a step.
 
-        Returns as soon as the state is copied; the files are written in the background.
+        Returns as soon as nothing that happens to the state can change what is saved; the files are
+        written in the background. With `asynchronous=False` the step is committed on return.
 
         Args:
             step: number of the step, greater than every one saved before.
-            state: a pytree of arrays, numbers and random keys.
-            metadata: JSON values to keep with the step, such as the position in the data.
+            state: a pytree of arrays, numbers and random keys. A leaf that every process has for
+                itself is taken from the first process.
+            data: the iterator over the data, which is asked for its `get_state()`, or its state:
+                JSON values, bytes, tuples, NumPy arrays. Each process saves its own.
+            metadata: JSON values to keep with the step, such as the settings of the run.
+            metrics: numbers by name, such as the loss on the validation data; scalars of JAX are
+                turned into numbers.
 
         Raises:
             CheckpointStepError: the step is negative or not newer than the newest one.
             CheckpointLeafError: a leaf is neither array nor number nor random key.
             CheckpointMetadataError: the metadata cannot be written as JSON.
-            CheckpointDirectoryError: the directory holds steps of another library.
+            CheckpointMetricError: a metric is no number, or `best_metric` is not among the metrics.
+            CheckpointDataStateError: the state of the data cannot be written.
+            CheckpointBusyError: another checkpointer is saving into the directory.
+            CheckpointDirectoryError: the directory cannot be written.
             CheckpointSaveError: this save, or the one before it, failed.
             CheckpointClosedError: the checkpointer is closed.
 
@@ -105,23 +180,25 @@ class Checkpointer:
             >>> from linen_train import Checkpointer
             >>> with tempfile.TemporaryDirectory() as directory:
             ...     with Checkpointer(directory) as checkpointer:
-            ...         checkpointer.save(1, {"x": 2.0}, metadata={"note": "warm-up"})
+            ...         checkpointer.save(1, {"x": 2.0}, data={"position": 7}, metrics={"loss": 0.5})
+            ...         print(checkpointer.data_state(), checkpointer.metrics())
+            {'position': 7} {'loss': 0.5}
         """
         self.wait()
         step = self._newer(step)
-        metadata = _checked_metadata(metadata)
-        leaves, _ = _leaves.flatten(state)
-        described = {path: _leaves.describe(path, leaf) for path, leaf in leaves.items()}
-        self._store.write(
+        snapshot = Snapshot.take(
             step,
-            manifest=_manifest.to_json(described),
-            metadata=metadata,
-            arrays={
-                path: _leaves.stored(leaf)
-                for path, leaf in leaves.items()
-                if described[path].has_elements
-            },
+            state,
+            copy=self._asynchronous,
+            metadata=checked_metadata(metadata),
+            metrics=checked_metrics(metrics, self._retention.metric),
+            data=_data_state.encode(_data_state.state_of(data)),
         )
+        self._saver.open()
+        self._saver.set_aside(self._reader.damaged)
+        self._saver.start(snapshot, asynchronous=self._asynchronous)
+        self._schedule.saved()
+        self._last_saved = step
 
     def wait(self) -> None:
         """Return when the last save is committed.
@@ -129,6 +206,7 @@ class Checkpointer:
         Raises:
             CheckpointSaveError: it failed. The older steps are still there, and the failed one can
                 be saved again.
+            CheckpointDirectoryError: it is committed, but older steps could not be deleted.
             CheckpointClosedError: the checkpointer is closed.
 
         Example:
@@ -141,7 +219,16 @@ class Checkpointer:
             ...         checkpointer.latest_step()
             1
         """
-        self._store.wait()
+        if self._is_closed:
+            raise CheckpointClosedError(
+                f"{self.directory}: the checkpointer is closed. Use it inside its `with` block, or "
+                f"open it again: Checkpointer({str(self.directory)!r})."
+            )
+        try:
+            self._saver.wait()
+        except CheckpointError:
+            self._last_saved = None
+            raise
 
     def steps(self) -> list[int]:
         """Return the committed steps on disk, oldest first.
@@ -149,36 +236,124 @@ class Checkpointer:
         Example:
             >>> import tempfile
             >>> from linen_train import Checkpointer
-            >>> with tempfile.TemporaryDirectory() as directory:
-            ...     with Checkpointer(directory) as checkpointer:
-            ...         checkpointer.steps()
+            >>> with tempfile.TemporaryDirectory() as directory, Checkpointer(directory) as checkpointer:
+            ...     checkpointer.steps()
             []
         """
-        return self._store.steps()
+        return self._directory.steps()
 
     def latest_step(self) -> int | None:
         """Return the newest committed step, or None when there is none.
+
+        Steps that `restore(fallback=True)` found damaged do not count.
+
+        Example:
+            >>> import tempfile
+            >>> from linen_train import Checkpointer
+            >>> with tempfile.TemporaryDirectory() as directory, Checkpointer(directory) as checkpointer:
+            ...     print(checkpointer.latest_step())
+            None
+        """
+        return max(self._reader.usable(), default=None)
+
+    def best_step(self) -> int | None:
+        """Return the committed step with the best metric, or None when no step has it.
+
+        Of equal ones it is the newest. NaN is worse than every number.
+
+        Raises:
+            CheckpointMetricError: the checkpointer was made without `best_metric`.
+            CheckpointReadError: a step is damaged.
+            CheckpointFormatError: a newer release wrote a step.
+            CheckpointSaveError: the save that was still running failed.
+            CheckpointClosedError: the checkpointer is closed.
 
         Example:
             >>> import tempfile
             >>> from linen_train import Checkpointer
             >>> with tempfile.TemporaryDirectory() as directory:
-            ...     with Checkpointer(directory) as checkpointer:
-            ...         print(checkpointer.latest_step())
-            None
+            ...     with Checkpointer(directory, best_metric="loss") as checkpointer:
+            ...         for step, loss in enumerate([0.9, 0.4, 0.6]):
+            ...             checkpointer.save(step, {"x": 2.0}, metrics={"loss": loss})
+            ...         checkpointer.best_step()
+            1
         """
-        return max(self.steps(), default=None)
+        if self._retention.metric is None:
+            raise CheckpointMetricError(
+                f"{self.directory}: found no best_metric, expected the name of the metric that tells "
+                "the best step. Write Checkpointer(directory, best_metric='loss')."
+            )
+        self.wait()
+        own = [step for step in self._reader.usable() if self._directory.is_own(step)]
+        metrics = {step: self._reader.manifest(step).metrics for step in own}
+        return next(iter(self._retention.ranked(metrics)), None)
 
-    def restore(self, target: _Tree, step: int | None = None) -> _Tree:
+    @overload
+    def restore(
+        self,
+        target: None = None,
+        step: int | None = None,
+        *,
+        fallback: bool = False,
+        verify: bool = True,
+        paths: Iterable[str] | Callable[[str], bool] | None = None,
+        rename: Mapping[str, str] | None = None,
+        dtypes: Mapping[str, Any] | None = None,
+        strict: bool = True,
+    ) -> Any: ...
+
+    @overload
+    def restore(
+        self,
+        target: _Tree,
+        step: int | None = None,
+        *,
+        fallback: bool = False,
+        verify: bool = True,
+        paths: Iterable[str] | Callable[[str], bool] | None = None,
+        rename: Mapping[str, str] | None = None,
+        dtypes: Mapping[str, Any] | None = None,
+        strict: bool = True,
+    ) -> _Tree: ...
+
+    def restore(
+        self,
+        target: Any = None,
+        step: int | None = None,
+        *,
+        fallback: bool = False,
+        verify: bool = True,
+        paths: Iterable[str] | Callable[[str], bool] | None = None,
+        rename: Mapping[str, str] | None = None,
+        dtypes: Mapping[str, Any] | None = None,
+        strict: bool = True,
+    ) -> Any:
         """Read a step into the form of a target.
+
+        A *path* names a leaf: `params/Dense_0/kernel`. A *prefix* is the beginning of a path, up to
+        a slash; the empty one is that of all.
 
         Args:
             target: a state with the paths, shapes and dtypes of the saved one. Each leaf says what
                 comes back in its place: a Python number, a numpy array, a random key or a
                 `jax.Array`; one with the sharding of the target, where that is an array committed
                 to devices or a `jax.ShapeDtypeStruct` with a sharding, and on the default device
-                elsewhere.
+                elsewhere. Without a target the step comes back as nested dicts of numpy arrays and
+                random keys, where lists and tuples are dicts with the keys "0", "1", ...; named
+                tuples and dataclasses are dicts of their fields; empty containers are left out.
             step: which step; by default the newest.
+            fallback: whether to go back, from a step that is damaged, to the newest older one that
+                is not. A `CheckpointWarning` names what is passed over. The next `save` renames it
+                to `<step>.damaged-...`.
+            verify: whether to check the checksums of everything that is read.
+            paths: prefixes of paths in the target, or a function that tells whether a path is
+                wanted. Other leaves stay as they are in the target, or are left out without one.
+            rename: for prefixes in the target, those under which the same leaves were saved.
+            dtypes: for prefixes in the target, the dtype to which numbers of the same kind (floating,
+                integer, complex) are cast, whatever the target has there. Keys are never cast.
+            strict: whether leaves that are missing in the step or in the target are errors. When
+                they are not, the former stay as they are in the target. Shapes and dtypes that
+                differ always are.
 
         Returns:
             A tree with the target's structure and the values of the step.
@@ -187,8 +362,12 @@ class Checkpointer:
             CheckpointNotFoundError: there is no such step, or no step at all.
             CheckpointMismatchError: the target differs from what was saved. The error lists the
                 differences by path.
-            CheckpointFormatError: the step was not written by this library, or by a newer one.
-            CheckpointReadError: files of the step are missing or damaged.
+            CheckpointPathError: a prefix is the beginning of no path, or a cast would change the kind
+                of a number.
+            CheckpointFormatError: the step was written by a newer release.
+            CheckpointReadError: files of the step are missing or damaged; with `fallback`, those of
+                every step.
+            CheckpointLeafError: a leaf of the target is neither array nor number nor random key.
             CheckpointSaveError: the save that was still running failed.
             CheckpointClosedError: the checkpointer is closed.
 
@@ -201,29 +380,65 @@ class Checkpointer:
             ...     with Checkpointer(directory) as checkpointer:
             ...         checkpointer.save(1, {"kernel": jnp.ones((2, 2))})
             ...         checkpointer.restore(abstract)["kernel"].shape
+            ...         half = checkpointer.restore(dtypes={"": jnp.float16})
+            ...         half["kernel"].dtype
             (2, 2)
+            dtype('float16')
         """
         self.wait()
-        step = self._existing(step)
-        manifest = self._store.read_json(step, "manifest")
-        saved = _manifest.from_json(manifest, str(self._store.place(step)))
-        targets, structure = _leaves.flatten(target)
-        self._check_fit(step, saved, targets, "Make the target as the saved state was made.")
-        arguments = {
-            path: _leaves.restore_args(leaf)
-            for path, leaf in targets.items()
-            if saved[path].has_elements
-        }
-        values = self._store.read_arrays(step, arguments)
-        restored = {
-            path: _leaves.rebuild(
-                values[path] if path in values else _leaves.empty(saved[path]), leaf, saved[path]
+        selection = Selection(
+            paths if paths is None or callable(paths) else [*_not_text(paths)],
+            dict(rename or {}),
+            {prefix: np.dtype(dtype) for prefix, dtype in (dtypes or {}).items()},
+            strict,
+        )
+        read = self._reader.read_newest_intact if fallback else self._reader.read
+        return read(self._reader.existing(step), target, selection, verify=verify)
+
+    def data_state(self, step: int | None = None) -> Any:
+        """Return the state of the data iterator that was saved with a step.
+
+        Args:
+            step: which step; by default the newest.
+
+        Returns:
+            What `set_state` of the iterator takes, as this process saved it; None when nothing was
+            saved. Where another number of processes saved, and each had the same state, that one.
+
+        Raises:
+            CheckpointDataStateError: another number of processes saved, each a state of its own.
+            CheckpointNotFoundError: there is no such step, or no step at all.
+            CheckpointFormatError: the step was not written by this library.
+            CheckpointReadError: the manifest is missing or damaged.
+            CheckpointSaveError: the save that was still running failed.
+            CheckpointClosedError: the checkpointer is closed.
+
+        Example:
+            >>> import tempfile
+            >>> import numpy as np
+            >>> from linen_train import Checkpointer
+            >>> from linen_train.data import ArrayLoader
+            >>> loader = ArrayLoader(np.arange(6), batch_size=2, epochs=1)
+            >>> batches = iter(loader)
+            >>> _ = next(batches)
+            >>> with tempfile.TemporaryDirectory() as directory:
+            ...     with Checkpointer(directory) as checkpointer:
+            ...         checkpointer.save(1, {"x": 2.0}, data=batches)
+            ...         resumed = iter(loader)
+            ...         resumed.set_state(checkpointer.data_state())
+            >>> next(resumed)
+            array([2, 3])
+        """
+        states = self._manifest(step).data
+        if len(states) == jax.process_count():
+            return _data_state.decode(states[jax.process_index()])
+        if any(state != states[0] for state in states):
+            raise CheckpointDataStateError(
+                f"{self.directory}: found states of the data of {len(states)} processes, expected "
+                f"those of {jax.process_count()}, or the same for all. Restore on as many processes, "
+                "or begin the data anew."
             )
-            for path, leaf in targets.items()
-        }
-        # JAX narrows what it cannot hold, and a target may ask for what JAX cannot hold.
-        self._check_fit(step, saved, restored, "Write jax.config.update('jax_enable_x64', True).")
-        return jax.tree.unflatten(structure, restored.values())
+        return _data_state.decode(states[0])
 
     def metadata(self, step: int | None = None) -> dict[str, Any]:
         """Return what was passed as `metadata` when a step was saved.
@@ -237,29 +452,87 @@ class Checkpointer:
         Raises:
             CheckpointNotFoundError: there is no such step, or no step at all.
             CheckpointFormatError: the step was not written by this library.
+            CheckpointReadError: the manifest is missing or damaged.
             CheckpointSaveError: the save that was still running failed.
             CheckpointClosedError: the checkpointer is closed.
 
         Example:
             >>> import tempfile
             >>> from linen_train import Checkpointer
-            >>> with tempfile.TemporaryDirectory() as directory:
-            ...     with Checkpointer(directory) as checkpointer:
-            ...         checkpointer.save(1, {"x": 2.0}, metadata={"loss": 0.5})
-            ...         checkpointer.metadata()
+            >>> with tempfile.TemporaryDirectory() as directory, Checkpointer(directory) as checkpointer:
+            ...     checkpointer.save(1, {"x": 2.0}, metadata={"seed": 5})
+            ...     checkpointer.metadata()
+            {'seed': 5}
+        """
+        return self._manifest(step).metadata
+
+    def metrics(self, step: int | None = None) -> dict[str, float]:
+        """Return what was passed as `metrics` when a step was saved.
+
+        Args:
+            step: which step; by default the newest.
+
+        Returns:
+            Numbers by name; empty when none were given.
+
+        Raises:
+            CheckpointNotFoundError: there is no such step, or no step at all.
+            CheckpointFormatError: the step was not written by this library.
+            CheckpointReadError: the manifest is missing or damaged.
+            CheckpointSaveError: the save that was still running failed.
+            CheckpointClosedError: the checkpointer is closed.
+
+        Example:
+            >>> import tempfile
+            >>> from linen_train import Checkpointer
+            >>> with tempfile.TemporaryDirectory() as directory, Checkpointer(directory) as checkpointer:
+            ...     checkpointer.save(1, {"x": 2.0}, metrics={"loss": 0.5})
+            ...     checkpointer.metrics()
             {'loss': 0.5}
         """
+        return self._manifest(step).metrics
+
+    def verify(self, step: int | None = None) -> None:
+        """Read every file of a step and compare it with its checksum.
+
+        Args:
+            step: which step; by default the newest.
+
+        Raises:
+            CheckpointReadError: files are missing, damaged, or do not belong there. The error lists
+                them with the leaves that they hold.
+            CheckpointNotFoundError: there is no such step, or no step at all.
+            CheckpointFormatError: the step was not written by this library, and has no checksums.
+            CheckpointSaveError: the save that was still running failed.
+            CheckpointClosedError: the checkpointer is closed.
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from linen_train import Checkpointer
+            >>> from linen_train.errors import CheckpointReadError
+            >>> with tempfile.TemporaryDirectory() as directory:
+            ...     with Checkpointer(directory) as checkpointer:
+            ...         checkpointer.save(1, {"x": 2.0})
+            ...         checkpointer.verify()
+            ...         (checkpointer.directory / "1" / "arrays-0.safetensors").unlink()
+            ...         try:
+            ...             checkpointer.verify()
+            ...         except CheckpointReadError as error:
+            ...             print(str(error).splitlines()[1])
+              arrays-0.safetensors is missing: x
+        """
         self.wait()
-        step = self._existing(step)
-        return self._store.read_json(step, "metadata")
+        self._reader.verify(self._reader.existing(step))
 
     def close(self) -> None:
-        """Wait until the last save is committed, and give the resources back.
+        """Wait until the last save is committed, and let others save into the directory.
 
         Closing twice is fine.
 
         Raises:
             CheckpointSaveError: the last save failed.
+            CheckpointDirectoryError: it is committed, but older steps could not be deleted.
 
         Example:
             >>> import tempfile
@@ -269,7 +542,8 @@ class Checkpointer:
             ...     checkpointer.save(1, {"x": 2.0})
             ...     checkpointer.close()
         """
-        self._store.close()
+        self._is_closed = True
+        self._saver.close()
 
     def __enter__(self) -> Self:
         return self
@@ -283,7 +557,16 @@ class Checkpointer:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Checkpointer({str(self.directory)!r}, keep_last={self._keep_last})"
+        return f"Checkpointer({str(self.directory)!r}, keep_last={self._retention.keep_last})"
+
+    def _manifest(self, step: int | None) -> Manifest:
+        self.wait()
+        return self._reader.manifest(self._reader.existing(step))
+
+    def _is_new(self, step: int) -> bool:
+        if self._last_saved is None:
+            self._last_saved = self.latest_step()  # which lists the directory
+        return self._last_saved is None or step > self._last_saved
 
     def _newer(self, step: int | jax.Array) -> int:
         step = operator.index(step)
@@ -298,38 +581,10 @@ class Checkpointer:
             )
         return step
 
-    def _existing(self, step: int | None) -> int:
-        steps = self.steps()
-        if not steps:
-            raise CheckpointNotFoundError(
-                f"{self.directory}: found no checkpoint, expected at least one. Check the directory, "
-                "or save(step, state) first."
-            )
-        if step is None:
-            return steps[-1]
-        if step not in steps:
-            raise CheckpointNotFoundError(
-                f"{self.directory}: found no step {step}, expected one of {steps}."
-            )
-        return step
 
-    def _check_fit(
-        self, step: int, saved: _manifest.Leaves, leaves: Mapping[str, Any], remedy: str
-    ) -> None:
-        described = {path: _leaves.describe(path, leaf) for path, leaf in leaves.items()}
-        if table := _manifest.difference(saved, described):
-            raise CheckpointMismatchError(
-                f"{self._store.place(step)} does not fit the target: {table}\n{remedy}"
-            )
-
-
-def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    metadata = dict(metadata or {})
-    try:
-        json.dumps(metadata)
-    except (TypeError, ValueError) as error:
-        raise CheckpointMetadataError(
-            f"metadata: found a value that is not JSON ({error}), expected dicts, lists, text, "
-            "numbers, booleans and None. Arrays belong into the state; write float(x) for a scalar."
-        ) from error
-    return metadata
+def _not_text(paths: Iterable[str]) -> Iterable[str]:
+    if isinstance(paths, str):
+        raise CheckpointPathError(
+            f"restore: found paths={paths!r}, expected several. Write paths=[{paths!r}]."
+        )
+    return paths

@@ -7,19 +7,22 @@ The thread and its consumer share one small *buffer* and nothing else. The threa
 prefetcher, so a prefetcher that is forgotten is collected, and its collection ends the thread.
 
 A prefetcher reads ahead, so the iterator's own position is ahead of the training. `get_state` of the
-prefetcher is the position after the batch handed out last, which is the one to save.
+prefetcher is the position after the batch handed out last, which is the one to save. It is a
+`CheckpointableIterator` over whatever iterator is one: those of `ArrayLoader`, those of grain.
 """
 
+import copy
 import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Generic, Self, TypeVar
 
 import jax
 import numpy as np
 
+from linen_train.data.iterator import CheckpointableIterator, TellsPosition
 from linen_train.errors import DataPositionError, DataShapeError, PrefetchClosedError
 
 __all__ = ["Prefetcher", "prefetch_to_device"]
@@ -28,23 +31,22 @@ _Batch = TypeVar("_Batch")
 _JOIN_SECONDS = 5.0
 
 
-@runtime_checkable
-class _HasState(Protocol):
-    def get_state(self) -> Any: ...
-
-
 def prefetch_to_device(
     batches: Iterable[_Batch],
     size: int = 2,
     *,
-    sharding: jax.sharding.Sharding | None = None,
+    sharding: Any = None,
 ) -> "Prefetcher[_Batch]":
     """Put batches on the device ahead of time, in a background thread.
 
     Args:
         batches: pytrees of arrays. From now on only the prefetcher may draw from it.
         size: how many batches to keep ready.
-        sharding: where each array goes; None is the default device.
+        sharding: where each array goes: a `jax.sharding.Sharding` for all, or a pytree of them whose
+            structure is that of a batch or a part of it; None is the default device. Where a
+            sharding spans processes, each process draws its own part of the batch, and the array is
+            the whole. `ArrayLoader(shard_by_process=True)` hands the parts out if no two processes
+            hold the same one; `linen_train.distributed.batch_shard` knows them in any case.
 
     Returns:
         An iterator over the same batches as `jax.Array`s. An error in `batches` is raised where
@@ -61,6 +63,17 @@ def prefetch_to_device(
         >>> with prefetch_to_device(loader, size=2) as batches:
         ...     [int(batch.sum()) for batch in batches]
         [1, 5, 9]
+
+        Over all devices, each with its part of the batch:
+
+        >>> import jax
+        >>> from jax.sharding import NamedSharding, PartitionSpec
+        >>> mesh = jax.make_mesh((jax.device_count(),), ("data",))
+        >>> split = NamedSharding(mesh, PartitionSpec("data"))
+        >>> loader = ArrayLoader(np.arange(32), batch_size=16, epochs=1, shard_by_process=True)
+        >>> with prefetch_to_device(loader, sharding=split) as batches:
+        ...     next(batches).sharding == split
+        True
     """
     return Prefetcher(batches, size, sharding=sharding)
 
@@ -71,42 +84,27 @@ class Prefetcher(Iterator[_Batch]):
     Args:
         batches: pytrees of arrays.
         size: how many batches to keep ready.
-        sharding: where each array goes.
+        sharding: where each array goes, as in `prefetch_to_device`.
 
     Raises:
         DataShapeError: `size` is less than 1.
     """
 
-    def __init__(
-        self,
-        batches: Iterable[_Batch],
-        size: int,
-        *,
-        sharding: jax.sharding.Sharding | None = None,
-    ) -> None:
+    def __init__(self, batches: Iterable[_Batch], size: int, *, sharding: Any = None) -> None:
         if size < 1:
             raise DataShapeError(
                 f"prefetch_to_device: found size={size}, expected at least 1 batch."
             )
-        source = iter(batches)
-        self._has_state = isinstance(source, _HasState)
-        self._state = _state(source)
-        self._buffer: _Buffer[tuple[_Batch, Any]] = _Buffer(size)
-        thread = threading.Thread(
-            target=_fill, args=(source, self._buffer, sharding), name="prefetch", daemon=True
-        )
-        # Runs when the prefetcher is closed, collected, or alive at the interpreter's exit.
-        self._finalizer = weakref.finalize(self, _stop, self._buffer, thread)
-        thread.start()
+        self._source = iter(batches)
+        self._size = size
+        self._sharding = sharding
+        self._has_state = isinstance(self._source, TellsPosition)
+        self._start()
 
     def __next__(self) -> _Batch:
         item = self._buffer.get()
         if item is None:
-            if not self._finalizer.alive:
-                raise PrefetchClosedError(
-                    "prefetch_to_device: the prefetcher is closed. Draw batches inside its `with` "
-                    "block, or make a new one."
-                )
+            self._check_open()
             raise StopIteration
         batch, self._state = item
         return batch
@@ -137,12 +135,74 @@ class Prefetcher(Iterator[_Batch]):
             )
         return self._state
 
+    def set_state(self, state: Any) -> None:
+        """Go on from a position, and drop the batches that are ready.
+
+        Waits until the iterator has returned the batch it is working on. A position that the
+        iterator does not accept changes nothing.
+
+        Args:
+            state: what `get_state` returned, of this prefetcher or of that kind of iterator.
+
+        Raises:
+            DataPositionError: the iterator has no `get_state` and `set_state`, or does not accept
+                the position.
+            PrefetchClosedError: the prefetcher is closed.
+
+        Example:
+            >>> import numpy as np
+            >>> from linen_train.data import ArrayLoader, prefetch_to_device
+            >>> loader = ArrayLoader(np.arange(6), batch_size=2, epochs=1)
+            >>> with prefetch_to_device(loader) as batches:
+            ...     state = batches.get_state()
+            ...     first = next(batches)
+            ...     batches.set_state(state)
+            ...     next(batches).tolist()
+            [0, 1]
+        """
+        source = self._source
+        if not isinstance(source, CheckpointableIterator):
+            raise DataPositionError(
+                "prefetch_to_device: found an iterator without get_state and set_state, expected one "
+                "that can go to a position, as those of ArrayLoader can."
+            )
+        self._check_open()
+        self._finalizer()
+        self._thread.join()
+        try:
+            source.set_state(state)
+        except BaseException:
+            source.set_state(self._state)
+            raise
+        finally:
+            self._start()
+
     def close(self) -> None:
         """End the thread and let go of the batches that are ready. Closing twice is fine.
 
         Waits until the iterator has returned the batch it is working on, for five seconds at most.
         """
         self._finalizer()
+
+    def _start(self) -> None:
+        self._state = _state(self._source)
+        self._buffer: _Buffer[tuple[_Batch, Any]] = _Buffer(self._size)
+        self._thread = threading.Thread(
+            target=_fill,
+            args=(self._source, self._buffer, self._sharding),
+            name="prefetch",
+            daemon=True,
+        )
+        # Runs when the prefetcher is closed, collected, or alive at the interpreter's exit.
+        self._finalizer = weakref.finalize(self, _stop, self._buffer, self._thread)
+        self._thread.start()
+
+    def _check_open(self) -> None:
+        if not self._finalizer.alive:
+            raise PrefetchClosedError(
+                "prefetch_to_device: the prefetcher is closed. Draw batches inside its `with` block, "
+                "or make a new one."
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -203,20 +263,30 @@ class _Buffer(Generic[_Batch]):
             self._changed.notify_all()
 
 
-def _fill(
-    source: Iterator[Any],
-    buffer: _Buffer[tuple[Any, Any]],
-    sharding: jax.sharding.Sharding | None,
-) -> None:
+def _fill(source: Iterator[Any], buffer: _Buffer[tuple[Any, Any]], sharding: Any) -> None:
     """Fill the buffer until the source ends, fails, or nobody wants more; the thread's body."""
     error: BaseException | None = None
     try:
         for batch in source:
-            if not buffer.put((jax.device_put(_copied(batch), sharding), _state(source))):
+            if not buffer.put((_put(_copied(batch), sharding), _state(source))):
                 return
     except BaseException as caught:
         error = caught
     buffer.end(error)
+
+
+def _put(batch: Any, sharding: Any) -> Any:
+    shardings = jax.tree.leaves(sharding)
+    if all(one.is_fully_addressable for one in shardings):
+        return jax.device_put(batch, sharding)
+    # The structure of the shardings may end above that of the batch.
+    return jax.tree.map(
+        lambda one, part: jax.tree.map(
+            lambda leaf: jax.make_array_from_process_local_data(one, np.asarray(leaf)), part
+        ),
+        sharding,
+        batch,
+    )
 
 
 def _copied(batch: Any) -> Any:
@@ -226,7 +296,8 @@ def _copied(batch: Any) -> Any:
 
 
 def _state(source: Iterator[Any]) -> Any:
-    return source.get_state() if isinstance(source, _HasState) else None
+    # The state may be a dict that the source changes as it goes on.
+    return copy.deepcopy(source.get_state()) if isinstance(source, TellsPosition) else None
 
 
 def _stop(buffer: _Buffer[Any], thread: threading.Thread) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.sharding import NamedSharding, PartitionSpec
 
-from linen_train.data import ArrayLoader, prefetch_to_device
+from linen_train.data import ArrayLoader, CheckpointableIterator, prefetch_to_device
 from linen_train.errors import DataPositionError, DataShapeError, PrefetchClosedError
 
 
@@ -87,6 +88,24 @@ def test_onto_a_sharding() -> None:
     assert batch.sharding == sharding  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def test_over_all_devices() -> None:
+    mesh = jax.make_mesh((8,), ("data",))
+    split, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
+    batch = {"x": np.arange(16.0).reshape(16, 1), "scale": np.ones(())}
+    with prefetch_to_device([batch], sharding={"x": split, "scale": whole}) as batches:
+        received: Any = next(batches)
+    assert received["x"].sharding == split
+    assert received["scale"].sharding == whole
+    assert [shard.data.shape for shard in received["x"].addressable_shards] == [(2, 1)] * 8
+    np.testing.assert_array_equal(received["x"], batch["x"])
+
+
+def test_a_batch_that_cannot_be_split() -> None:
+    split = NamedSharding(jax.make_mesh((8,), ("data",)), PartitionSpec("data"))
+    with pytest.raises(ValueError, match=r"\(9,\)"):
+        next(prefetch_to_device([np.zeros(9)], sharding=split))
+
+
 def test_closing_early_and_twice() -> None:
     batches = prefetch_to_device(itertools.repeat(np.zeros(1)))
     next(batches)
@@ -149,6 +168,74 @@ def test_the_position_is_that_of_the_consumer() -> None:
     resumed = iter(loader)
     resumed.set_state(state)
     assert [next(resumed).tolist() for _ in range(5)] == following
+
+
+def test_going_to_a_position() -> None:
+    loader = ArrayLoader(np.arange(12), batch_size=2, epochs=None, shuffle_seed=0)
+    with prefetch_to_device(loader, size=3) as batches:
+        assert isinstance(batches, CheckpointableIterator)
+        first = next(batches).tolist()
+        state = batches.get_state()
+        following = [next(batches).tolist() for _ in range(4)]
+        batches.set_state(state)
+        assert batches.get_state() == state
+        assert [next(batches).tolist() for _ in range(4)] == following
+        batches.set_state({**state, "position": 0})
+        assert next(batches).tolist() == first
+
+
+def test_going_back_from_the_end() -> None:
+    with prefetch_to_device(ArrayLoader(np.arange(4), batch_size=2, epochs=1)) as batches:
+        beginning = batches.get_state()
+        assert len(list(batches)) == 2
+        batches.set_state(beginning)
+        assert len(list(batches)) == 2
+
+
+def test_a_position_that_is_not_accepted_changes_nothing() -> None:
+    loader = ArrayLoader(np.arange(12), batch_size=2, epochs=1)
+    with prefetch_to_device(loader, size=4) as batches:
+        next(batches)
+        with pytest.raises(
+            DataPositionError, match="found a position in batches with batch_size=3"
+        ):
+            batches.set_state({**batches.get_state(), "batch_size": 3})
+        assert batches.get_state()["position"] == 1
+        assert [int(batch[0]) for batch in batches] == [2, 4, 6, 8, 10]
+
+
+def test_states_that_the_source_changes_are_kept_as_they_were() -> None:
+    class Source:
+        def __init__(self) -> None:
+            self.state = {"position": 0}
+
+        def __iter__(self) -> "Source":
+            return self
+
+        def __next__(self) -> np.ndarray:
+            self.state["position"] += 1
+            return np.zeros(1)
+
+        def get_state(self) -> dict[str, int]:
+            return self.state
+
+    with prefetch_to_device(Source(), size=3) as batches:
+        assert batches.get_state() == {"position": 0}
+        next(batches)
+        assert batches.get_state() == {"position": 1}
+        with pytest.raises(
+            DataPositionError, match="without get_state and set_state, expected one"
+        ):
+            batches.set_state({"position": 0})
+
+
+def test_going_to_a_position_when_closed() -> None:
+    batches = prefetch_to_device(ArrayLoader(np.arange(4), batch_size=2, epochs=1))
+    state = batches.get_state()
+    batches.close()
+    with pytest.raises(PrefetchClosedError):
+        batches.set_state(state)
+    assert threads() == []
 
 
 def test_an_iterator_without_a_position() -> None:

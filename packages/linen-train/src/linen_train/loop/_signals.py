@@ -1,0 +1,78 @@
+"""Ctrl-C and SIGTERM as requests: the step is finished, then the run is saved.
+
+Handlers are installed in the main thread alone, where Python allows it, and taken back in the end. A
+request takes back the handler of its signal at once, so that the same signal a second time does what
+it did before: Ctrl-C raises KeyboardInterrupt wherever the program is.
+
+Several processes have to stop at the same step, because they save together. Ctrl-C, which reaches
+them at different steps, is agreed on where they all log. SIGTERM, the notice that a machine is to be
+taken away, is passed on to all of them by JAX, which finds the next step that they all reach.
+"""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+__all__ = ["Interruption"]
+
+
+class Interruption:
+    """Inside its `with` block, signals become requests to stop.
+
+    Args:
+        active: whether signals are of interest at all.
+    """
+
+    def __init__(self, active: bool = True) -> None:
+        self.requested: signal.Signals | None = None
+        self._several = jax.process_count() > 1
+        self._jax_watches = active and self._several and _jax_watches_for_preemption()
+        signals = [signal.SIGINT] if self._jax_watches else [signal.SIGINT, signal.SIGTERM]
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self._signals = signals if active and in_main_thread else []
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in self._signals:
+            # A handler that Python did not install, which it calls None, could not be put back.
+            if signal.getsignal(number) is not None:
+                self._handlers[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number in list(self._handlers):
+            signal.signal(number, self._handlers.pop(number))
+
+    def poll(self, step: int) -> signal.Signals | None:
+        """Return the signal to stop for after this step; with several processes, alike in all."""
+        if not self._several:
+            return self.requested
+        if self._jax_watches and multihost_utils.reached_preemption_sync_point(step):
+            return signal.SIGTERM
+        return None
+
+    def agree(self) -> signal.Signals | None:
+        """Return the signal that any process got, at a step that is the same in all of them."""
+        if not self._several:
+            return self.requested
+        own = np.int32(self.requested or 0)
+        number = int(np.max(multihost_utils.process_allgather(own)))
+        return signal.Signals(number) if number else None
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = signal.Signals(number)
+        signal.signal(number, self._handlers.pop(self.requested))
+
+
+def _jax_watches_for_preemption() -> bool:
+    return bool(getattr(jax.config, "jax_enable_preemption_service", False))
