@@ -12,7 +12,14 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers
 
-from models import BLOCKS, CONVNET_FEATURES, HEADS, MLP_DEPTH, RESNET_STAGES
+from models import (
+    BLOCKS,
+    CONVNET_FEATURES,
+    HEADS,
+    MLP_DEPTH,
+    RECURRENT_DEPTH,
+    RESNET_STAGES,
+)
 
 Tree = Any
 NUMBERS = ("NHWC", "HWIO", "NHWC")
@@ -148,6 +155,56 @@ def resnet50(variables: Tree, x: jax.Array) -> tuple[jax.Array, Tree]:
     return dense(params["Dense_0"], x.mean((1, 2))), {"batch_stats": updates}
 
 
+def joined(params: Tree, names: str, side: str) -> jax.Array:
+    """Puts the kernels of all gates side by side."""
+    return jnp.concatenate([params[side + gate]["kernel"] for gate in names], 1)
+
+
+def lstm(variables: Tree, x: jax.Array) -> jax.Array:
+    """Loops over time with the inputs' products outside of the loop."""
+    for i in range(RECURRENT_DEPTH):
+        params = variables["params"][f"LSTMCell_{i}"]
+        kernel = joined(params, "ifgo", "h")
+        bias = jnp.concatenate([params["h" + gate]["bias"] for gate in "ifgo"])
+
+        def step(carry: Tree, x: jax.Array, kernel: jax.Array = kernel) -> tuple[Tree, jax.Array]:
+            memory, h = carry
+            i, f, g, o = jnp.split(x + h @ kernel, 4, -1)
+            memory = jax.nn.sigmoid(f) * memory + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(memory)
+            return (memory, h), h
+
+        x = jnp.moveaxis(x, 1, 0)
+        zeros = jnp.zeros((x.shape[1], kernel.shape[0]))
+        _, x = lax.scan(step, (zeros, zeros), x @ joined(params, "ifgo", "i") + bias)
+        x = jnp.moveaxis(x, 0, 1)
+    return x
+
+
+def gru(variables: Tree, x: jax.Array) -> jax.Array:
+    """Loops over time with the inputs' products outside of the loop."""
+    for i in range(RECURRENT_DEPTH):
+        params = variables["params"][f"GRUCell_{i}"]
+        kernel = joined(params, "rzn", "h")
+        bias = jnp.concatenate([params["i" + gate]["bias"] for gate in "rzn"])
+
+        def step(
+            h: jax.Array, x: jax.Array, kernel: jax.Array = kernel, params: Tree = params
+        ) -> tuple[jax.Array, jax.Array]:
+            r, z, n = jnp.split(x, 3, -1)
+            from_r, from_z, from_n = jnp.split(h @ kernel, 3, -1)
+            r, z = jax.nn.sigmoid(r + from_r), jax.nn.sigmoid(z + from_z)
+            n = jnp.tanh(n + r * (from_n + params["hn"]["bias"]))
+            h = (1 - z) * n + z * h
+            return h, h
+
+        x = jnp.moveaxis(x, 1, 0)
+        zeros = jnp.zeros((x.shape[1], kernel.shape[0]))
+        _, x = lax.scan(step, zeros, x @ joined(params, "rzn", "i") + bias)
+        x = jnp.moveaxis(x, 0, 1)
+    return x
+
+
 SETUP = ("attention_norm", "query", "key", "value", "out", "mlp_norm", "up", "down")
 COMPACT = ("LayerNorm_0", *(f"Dense_{i}" for i in range(4)), "LayerNorm_1", "Dense_4", "Dense_5")
 APPLY: dict[str, Callable[[Tree, jax.Array], Any]] = {
@@ -156,4 +213,6 @@ APPLY: dict[str, Callable[[Tree, jax.Array], Any]] = {
     "transformer-compact": transformer("Block", COMPACT),
     "convnet": convnet,
     "resnet50": resnet50,
+    "lstm": lstm,
+    "gru": gru,
 }

@@ -4,8 +4,9 @@ A *contestant* is a library or the hand-written function. Each timed trace gets 
 never seen before, so that no cache of the traced function as a whole is hit; JAX's own caches, and
 those of functions inside, stay warm as they do in a training script.
 
-`init`, `apply` and `gradient` are traced, `lower` also turns the traced gradient into StableHLO, `eager`
-runs `apply` operation by operation. `cold` runs `init` for the first time in this process.
+`init`, `apply` and `gradient` are traced, `lower` also turns the traced gradient into StableHLO, `compile`
+compiles it, `step` runs it, `memory` is the bytes it needs beside arguments and results. `eager` runs
+`apply` operation by operation. `cold` runs `init` for the first time in this process.
 """
 
 import argparse
@@ -91,8 +92,21 @@ def preparations(
             return lambda: partial(fresh(gradient).trace, variables, x)
         case "lower":
             return lambda: lambda: fresh(gradient).trace(variables, x).lower()
+        case "compile":
+            return lambda: fresh(gradient).lower(variables, x).compile
+        case "step":
+            compiled = fresh(gradient).lower(variables, x).compile()
+            return lambda: lambda: jax.block_until_ready(compiled(variables, x))
         case _:
             return lambda: lambda: jax.block_until_ready(subject.apply(variables, x))
+
+
+def temporary_bytes(subject: Contestant, variables: Any, x: jax.Array) -> int:
+    """Returns the bytes that the compiled gradient needs beside its arguments and results."""
+    gradient = jax.grad(lambda v, x: loss_of(subject.apply, v, x))
+    analysis = jax.jit(gradient).lower(variables, x).compile().memory_analysis()
+    assert analysis is not None
+    return analysis.temp_size_in_bytes
 
 
 def assert_agreement(subjects: dict[str, Contestant], variables: Any, x: jax.Array) -> None:
@@ -106,7 +120,7 @@ def assert_agreement(subjects: dict[str, Contestant], variables: Any, x: jax.Arr
 
 
 def measure(model: str, names: list[str], metrics: list[str], repeats: int) -> dict[str, Any]:
-    """Returns seconds by metric and contestant."""
+    """Returns seconds, or bytes, by metric and contestant."""
     x = input_of(MODELS[model])
     subjects = {name: contestant(name, model) for name in names}
     shapes = jax.eval_shape(subjects[names[0]].init, jax.random.key(KEY_SEED), x)
@@ -114,6 +128,10 @@ def measure(model: str, names: list[str], metrics: list[str], repeats: int) -> d
     assert_agreement(subjects, variables, x)
     found = {}
     for metric in metrics:
+        if metric == "memory":
+            sizes = {name: temporary_bytes(one, variables, x) for name, one in subjects.items()}
+            found[metric] = {name: [size] * repeats for name, size in sizes.items()}
+            continue
         calls = {
             name: preparations(metric, subject, variables, x) for name, subject in subjects.items()
         }

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 WIDTH = 64
 HEADS = 4
@@ -17,6 +16,7 @@ MLP_DEPTH = 200
 BLOCKS = 24
 CONVNET_FEATURES = (16, 32, 64)
 RESNET_STAGES = (3, 4, 6, 3)
+RECURRENT_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ def attend(nn: Any, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.A
     """Computes attention with several heads over [batch, length, width]."""
     shape = (*query.shape[:-1], HEADS, query.shape[-1] // HEADS)
     query, key, value = (array.reshape(shape) for array in (query, key, value))
-    weights = nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", query, key) / shape[-1] ** 0.5)
-    return jnp.einsum("bhqk,bkhd->bqhd", weights, value).reshape(*shape[:-2], -1)
+    return nn.dot_product_attention(query, key, value).reshape(*shape[:-2], -1)
 
 
 def transformer_setup(nn: Any) -> Any:
@@ -161,6 +160,22 @@ def resnet50(nn: Any) -> Any:
     return ResNet()
 
 
+def recurrent(cell: str) -> Callable[[Any], Any]:
+    """Returns what makes a stack of loops over cells of one kind."""
+
+    def build(nn: Any) -> Any:
+        class Recurrent(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                for _ in range(RECURRENT_DEPTH):
+                    x = nn.RNN(getattr(nn, cell)(WIDTH))(x)
+                return x
+
+        return Recurrent()
+
+    return build
+
+
 MODELS = {
     "mlp": Model(f"MLP, {MLP_DEPTH} layers", mlp, (8, WIDTH)),
     "transformer-setup": Model(
@@ -171,4 +186,6 @@ MODELS = {
     ),
     "convnet": Model("Small convolutional network", convnet, (8, 32, 32, 3), ("batch_stats",)),
     "resnet50": Model("ResNet-50", resnet50, (1, 224, 224, 3), ("batch_stats",)),
+    "lstm": Model(f"LSTM, {RECURRENT_DEPTH} layers", recurrent("LSTMCell"), (16, 32, WIDTH)),
+    "gru": Model(f"GRU, {RECURRENT_DEPTH} layers", recurrent("GRUCell"), (16, 32, WIDTH)),
 }

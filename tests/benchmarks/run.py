@@ -28,6 +28,9 @@ METRICS = {
     "apply": "trace apply",
     "gradient": "trace gradient",
     "lower": "trace and lower gradient",
+    "compile": "compile gradient",
+    "step": "compiled gradient step",
+    "memory": "temporaries of the step [MB]",
     "eager": "eager apply",
     "cold": "cold init",
     "cold-jit": "cold jitted init",
@@ -70,7 +73,7 @@ def cold_rows(model: str, metrics: list[str], repeats: int) -> Iterator[dict[str
 
 
 def row(model: str, metric: str, timings: Mapping[tuple[str, str], Timings]) -> dict[str, Any]:
-    """Returns medians in seconds and ratios of one line of the table."""
+    """Returns medians, in seconds or bytes, and ratios of one line of the table."""
     turns = {
         name: [second for found in timings.values() for second in found.seconds.get(name, ())]
         for name in CONTESTANTS
@@ -78,7 +81,7 @@ def row(model: str, metric: str, timings: Mapping[tuple[str, str], Timings]) -> 
     return {
         "model": model,
         "metric": metric,
-        "seconds": {name: median(seconds) for name, seconds in turns.items()},
+        "medians": {name: median(seconds) for name, seconds in turns.items()},
         "ratios": {"/".join(pair): found.ratio(*pair) for pair, found in timings.items()},
     }
 
@@ -95,9 +98,10 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             model = line["model"]
             table.add_section()
             table.add_row(f"[bold]{MODELS[model].title}")
+        unit = 1e-6 if line["metric"] == "memory" else 1e3
         table.add_row(
             f"  {METRICS[line['metric']]}",
-            *(f"{1000 * line['seconds'][name]:,.1f}" for name in CONTESTANTS),
+            *(f"{unit * line['medians'][name]:,.1f}" for name in CONTESTANTS),
             *(f"{ratio:.2f}" for ratio in line["ratios"].values()),
         )
     Console(width=None if sys.stdout.isatty() else 110).print(table)

@@ -3,16 +3,19 @@
 The checks read the sources, so that imports inside functions and under `TYPE_CHECKING` count as well.
 A wheel may import the standard library, itself and what its pyproject declares, from which follows that
 nothing imports upward. Of what it imports it uses public names only: no module, attribute or imported
-name with a leading underscore, be it of a sibling or of JAX.
+name with a leading underscore, be it of a sibling or of JAX. What an extra of the wheel installs is
+imported inside of functions alone, so that the wheel works without it.
 """
 
 import ast
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from repository import Package, load_packages
 
@@ -31,14 +34,31 @@ def source_trees(package: Package) -> Iterator[tuple[Path, ast.Module]]:
 
 def allowed_imports(package: Package) -> set[str]:
     """Returns the top-level modules that a package may import, from what it declares."""
-    declared = {canonicalize_name(requirement.name) for requirement in package.requirements}
+    provided = provided_modules(package.requirements)
+    return {package.import_name} | provided | set(sys.stdlib_module_names)
+
+
+def extra_imports(package: Package) -> set[str]:
+    """Returns the top-level modules that only an extra of a package installs."""
+    project = package.pyproject["project"]
+    extras = chain.from_iterable(project.get("optional-dependencies", {}).values())
+    always = provided_modules(map(Requirement, project["dependencies"]))
+    return provided_modules(map(Requirement, extras)) - always
+
+
+def provided_modules(requirements: Iterable[Requirement]) -> set[str]:
+    """Returns the top-level modules that requirements install.
+
+    Where a requirement is not installed, its module is taken to have its name.
+    """
+    declared = {canonicalize_name(requirement.name) for requirement in requirements}
     provided = {
         module
         for module, distributions in packages_distributions().items()
         if declared.intersection(map(canonicalize_name, distributions))
     }
     siblings = {PACKAGES[name].import_name for name in declared.intersection(PACKAGES)}
-    return {package.import_name} | provided | siblings | set(sys.stdlib_module_names)
+    return provided | siblings | {name.replace("-", "_") for name in declared}
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -64,6 +84,22 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def undeclared_imports(tree: ast.AST, allowed: Container[str]) -> list[str]:
     """Returns `line: module` for each import of a top-level module that is not allowed."""
     return [f"{line}: {name}" for line, name in imported(tree) if name.split(".")[0] not in allowed]
+
+
+def eager_imports(tree: ast.AST, lazy: Container[str]) -> list[str]:
+    """Returns `line: module` for each import outside of functions of a module that must be lazy."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    inside = {
+        line
+        for function in ast.walk(tree)
+        if isinstance(function, functions)
+        for line, _ in imported(function)
+    }
+    return [
+        f"{line}: {name}"
+        for line, name in imported(tree)
+        if line not in inside and name.split(".")[0] in lazy
+    ]
 
 
 def private_imports(tree: ast.AST, own: str) -> list[str]:
@@ -148,6 +184,12 @@ def test_a_wheel_imports_only_what_it_declares(package: Package) -> None:
 
 
 @per_package
+def test_a_wheel_imports_extras_inside_of_functions(package: Package) -> None:
+    lazy = extra_imports(package)
+    assert complaints_by_file(package, lambda tree: eager_imports(tree, lazy)) == {}
+
+
+@per_package
 def test_a_wheel_touches_public_names_only(package: Package) -> None:
     own = package.import_name
     assert complaints_by_file(package, lambda tree: private_imports(tree, own)) == {}
@@ -175,6 +217,21 @@ def test_a_wheel_uses_only_underscored_attributes_of_its_own(package: Package) -
 )
 def test_undeclared_imports_are_found(text: str, found: list[str]) -> None:
     assert undeclared_imports(ast.parse(text), ["own", "jax"]) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import extra", ["1: extra"]),
+        ("if True:\n    from extra.part import name", ["2: extra.part.name"]),
+        ("class A:\n    import extra", ["2: extra"]),
+        ("def f():\n    with g():\n        import extra.part", []),
+        ("class A:\n    async def f(self):\n        from extra import name", []),
+        ("import other", []),
+    ],
+)
+def test_eager_imports_are_found(text: str, found: list[str]) -> None:
+    assert eager_imports(ast.parse(text), ["extra"]) == found
 
 
 @pytest.mark.parametrize(
@@ -214,3 +271,4 @@ def test_what_may_be_imported_follows_from_the_pyproject() -> None:
     allowed = allowed_imports(PACKAGES["linen-modules"])
     assert {"linen_modules", "linen_core", "linen_transforms", "jax", "math"} <= allowed
     assert not {"linen_train", "optax", "jaxlib"} & allowed
+    assert {"grain", "matplotlib", "tensorboard"} <= extra_imports(PACKAGES["linen-train"])

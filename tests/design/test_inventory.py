@@ -165,7 +165,7 @@ def examples(text: str | None) -> str:
 
 
 def has_example(entry: Entry) -> bool:
-    """Whether there is an example: of its own, or one of its class that uses the name.
+    """Whether there is an example: of its own, or one of its class or module that uses the name.
 
     What has no docstring, a constant say, is to be in an example anywhere in the package.
     """
@@ -175,7 +175,7 @@ def has_example(entry: Entry) -> bool:
     elif examples(entry.value.__doc__):
         return True
     else:
-        texts = [base.__doc__ for base in getattr(entry.owner, "__mro__", ())]
+        texts = [base.__doc__ for base in getattr(entry.owner, "__mro__", (entry.owner,))]
     return any(re.search(rf"\b{entry.last}\b", examples(text)) for text in texts)
 
 

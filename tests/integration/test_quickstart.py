@@ -4,13 +4,15 @@ import runpy
 import signal
 import subprocess
 import sys
-import warnings
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
+
+from linen_train import Checkpointer
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "examples" / "quickstart"
 COMMAND = [sys.executable, "-u", "-W", "error", str(FOLDER / "main.py")]
@@ -28,14 +30,15 @@ def run(*arguments: str | Path) -> str:
 
 
 def last_state(output: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of the last checkpoint by path."""
-    directory = output / "checkpoints"
-    step = max(int(path.name) for path in directory.iterdir())
-    with warnings.catch_warnings():  # Orbax asks for the shardings, which do not matter here
-        warnings.simplefilter("ignore")
-        state = ocp.PyTreeCheckpointer().restore(directory / str(step) / "state")
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    """Return the arrays of the last checkpoint by path, keys as their data."""
+    with Checkpointer(output / "checkpoints") as checkpointer:
+        leaves = jax.tree_util.tree_leaves_with_path(checkpointer.restore())
+    return {jax.tree_util.keystr(path): numbers(leaf) for path, leaf in leaves}
+
+
+def numbers(leaf: Any) -> np.ndarray:
+    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
 def assert_bit_for_bit_equal(first: Path, second: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the READMEs show is true: their examples run and their commands are those that CI runs."""
+"""What READMEs and design notes show is true: examples run and commands are those that CI runs."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from repository import ROOT, load_packages
 
 READMES = [ROOT / "README.md", *(p.folder / "README.md" for p in load_packages().values())]
+NOTES = sorted((ROOT / "docs/design").glob("*.md"))
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -14,7 +15,9 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path", [*READMES, *NOTES], ids=lambda path: f"{path.parent.name}/{path.name}"
+)
 def test_examples_run(path: Path) -> None:
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(path, "python"):

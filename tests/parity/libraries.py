@@ -19,6 +19,7 @@ class Library:
         nn: the module a model imports as `nn`.
         core: has `init`, `apply` and `bind` on functions of a scope.
         lift: has the lifted transformations of functions of a scope.
+        functional: has the layers as functions of a scope.
         errors: the module of error classes.
         trees: has `to_state_dict` and `from_state_dict`.
     """
@@ -27,6 +28,7 @@ class Library:
     nn: Any
     core: Any
     lift: Any
+    functional: Any
     errors: Any
     trees: Any
 
@@ -39,6 +41,7 @@ PEER = Library(
     nn=import_module("flax.linen"),
     core=import_module("flax.core"),
     lift=import_module("flax.core.lift"),
+    functional=import_module("flax.core.nn"),
     errors=import_module("flax.errors"),
     trees=import_module("flax.serialization"),
 )
@@ -48,6 +51,7 @@ SUBJECT = Library(
     nn=import_module("linen_modules"),
     core=import_module("linen_core"),
     lift=import_module("linen_transforms.lift"),
+    functional=import_module("linen_modules.functional"),
     errors=import_module("linen_core.errors"),
     trees=import_module("linen_core.state_dict"),
 )

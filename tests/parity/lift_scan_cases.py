@@ -297,3 +297,70 @@ def scan_of_a_function_with_a_scalar_that_takes_another_dtype(nn):
             return result, nn.Dense(2)(xs), self.make_rng("noise")
 
     return Net()
+
+
+@SCANNED.module(args=(CARRY, normal(2, 4, 3, seed=5)))
+def scan_that_broadcasts_what_a_loop_inside_stacks(nn):
+    return nn.scan(nn.scan(cell(nn), **STACKED), **SHARED)()
+
+
+@SCANNED.module(args=(CARRY, XS))
+def scan_that_broadcasts_what_is_made_beside_a_callback(nn):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, carry, x):
+            jax.debug.callback(lambda _: None, x)
+            return nn.Dense(3)(carry) + x, carry
+
+    return nn.scan(Net, **SHARED)()
+
+
+@SCANNED.module(args=(CARRY, XS))
+def scan_that_broadcasts_what_a_branch_makes(nn):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, carry, x):
+            def layer(mdl, carry):
+                return nn.Dense(3, name="layer")(carry)
+
+            def twice(mdl, carry):
+                return nn.Dense(3, name="layer")(2 * carry)
+
+            return nn.cond(True, layer, twice, self, carry) + x, None
+
+    return nn.scan(Net, **SHARED)()
+
+
+@SCANNED.module(args=(CARRY, XS))
+def scan_that_broadcasts_folded_layers(nn):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, carry, x):
+            return nn.fold_rngs(nn.Dense)(3)(nn.jit(nn.Dense)(3)(carry)) + x, carry
+
+    return nn.scan(Net, **SHARED)()
+
+
+@SCANNED.module(args=(1.0, normal(4)), gradients=False)
+def scan_that_broadcasts_a_python_scalar(nn):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, carry, x):
+            return carry * self.param("scale", lambda key: 2.0) + x, None
+
+    return nn.scan(Net, **SHARED)()
+
+
+@SCANNED.module(args=(CARRY, normal(0, 3)), gradients=False)
+def scan_over_nothing(nn):
+    return nn.scan(cell(nn), **SHARED)()
+
+
+@SCANNED.module(args=(CARRY, jax.random.split(jax.random.key(0), (2, 5))), gradients=False)
+def scan_over_typed_keys(nn):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, carry, keys):
+            return carry + jax.random.normal(keys[0], (3,)), jax.random.bits(keys[1])
+
+    return nn.scan(Net, in_axes=1)()

@@ -1,14 +1,18 @@
 """Every case of the tables, aspect by aspect, against flax.linen."""
 
+import os
 from functools import cache
 from typing import Any
 
 import pytest
 
+from .attention_cases import ATTENTION
 from .case import compile_and_run, evaluate, initialize
 from .compact_cases import COMPACT
 from .comparison import differences
+from .fp8_cases import FP8
 from .function_cases import FUNCTIONS
+from .functional_cases import FUNCTIONAL
 from .layer_cases import LAYERS
 from .libraries import PEER, SUBJECT, Library
 from .life_cases import LIFE
@@ -19,8 +23,11 @@ from .lift_nested_cases import NESTED
 from .lift_scan_cases import SCANNED
 from .lift_variables_cases import MAPPED
 from .lift_vmap_cases import VMAPPED
+from .linear_cases import LINEAR
 from .method_cases import METHODS
+from .norm_cases import NORMS
 from .place_cases import PLACES
+from .recurrent_cases import RECURRENT
 from .scope_cases import SCOPES
 from .setup_cases import SETUP
 from .sharing_cases import SHARING
@@ -29,7 +36,11 @@ from .variable_cases import VARIABLES
 
 TABLES = (
     LAYERS,
+    NORMS,
+    FP8,
+    ATTENTION,
     FUNCTIONS,
+    FUNCTIONAL,
     COMPACT,
     SETUP,
     SHARING,
@@ -46,10 +57,17 @@ TABLES = (
     CONTROLLED,
     MAPPED,
     GRADIENTS,
+    LINEAR,
+    RECURRENT,
 )
 ROWS = [case for table in TABLES for case in table]
 CASES = {case.name: case for case in ROWS}
-every_case = pytest.mark.parametrize("name", CASES)
+# All cases take half an hour on two cores, so as a rule every fourth of each table is run;
+# `nox -s parity_all` runs all of them.
+STEP = 1 if os.environ.get("LINEN_PARITY") == "all" else 4
+CHOSEN = [case.name for table in TABLES for case in table[::STEP]]
+# In the scope of the module, so that the tests of a case follow each other and share what is cached.
+every_case = pytest.mark.parametrize("name", CHOSEN, scope="module")
 
 
 def test_names_are_unique() -> None:
