@@ -2,8 +2,9 @@
 
 Names, order and Python versions come from the `pyproject.toml` files, see `tests/packaging/repository.py`.
 Sessions that develop install the packages editable; sessions that show what a user gets (`isolated`,
-`downstream`, `integration`) install the wheels that `build` leaves in `dist/`. What follows `--` on the
-command line goes to pytest, or to the script that the session runs.
+`downstream`, `integration`) install the wheels that `build` leaves in `dist/`. Bare `nox` runs the tests of a
+package once, on its wheel; `tests` runs them on the sources, on each Python that is there. What follows
+`--` on the command line goes to pytest, or to the script that the session runs.
 """
 
 import shutil
@@ -33,8 +34,11 @@ TOOLS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
 TEST_NEEDS = sorted({r for p in PACKAGES.values() for r in p.test_requirements})
 EXAMPLE_NEEDS = [f"--requirement={path}" for path in EXAMPLES.glob("*/requirements.txt")]
 
-# Packages whose whole public surface has types that no checker has to infer.
-COMPLETELY_TYPED = ["linen_core"]
+# One worker for each core; `-- --numprocesses=0` turns that off, for a debugger say.
+IN_PARALLEL = "--numprocesses=auto"
+
+# The whole public surface has types that no checker has to infer.
+COMPLETELY_TYPED = [package.import_name for package in PACKAGES.values()]
 
 # After Ctrl-C an example writes a checkpoint, which takes longer than nox would wait by itself.
 SECONDS_TO_SAVE = 60
@@ -53,7 +57,6 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = [
     "lint",
     "types",
-    f"tests-{RUNNING}",
     "isolated",
     "downstream",
     "integration",
@@ -87,7 +90,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session, package: Package) -> None:
     """Tests of one package, on every declared Python that is present."""
     install_editable(session, package, extra=package.test_requirements)
-    pytest(session, package.folder / "tests")
+    pytest(session, IN_PARALLEL, package.folder / "tests")
 
 
 @nox.session
@@ -114,7 +117,7 @@ def isolated(session: nox.Session, package: Package) -> None:
             shutil.copy(ROOT / settings, scratch)
         shutil.copytree(package.folder / "tests", Path(scratch, "tests"))
         with session.chdir(scratch):
-            pytest(session, "tests")
+            pytest(session, IN_PARALLEL, "tests")
 
 
 @nox.session(python=DECLARED[0])
@@ -125,7 +128,7 @@ def minimums(session: nox.Session, package: Package) -> None:
     lowest = [pin for pin in floors(direct) if Requirement(pin).name not in PACKAGES]
     extra = [*package.test_requirements, *constraints(session, lowest)]
     install_editable(session, package, extra=extra)
-    pytest(session, package.folder / "tests")
+    pytest(session, IN_PARALLEL, package.folder / "tests")
 
 
 @nox.session(requires=["build"])
@@ -142,22 +145,76 @@ def integration(session: nox.Session) -> None:
     """Tests that need several wheels, and those of the design and of the packaging."""
     install_wheels(session, *PACKAGES.values())
     session.install(*TEST_NEEDS, *EXAMPLE_NEEDS, *TOOLS["build"], *BACKENDS)
-    pytest(session, "tests/design", "tests/packaging", "tests/integration")
+    folders = ["tests/design", "tests/packaging", "tests/integration", "tests/faults"]
+    pytest(session, IN_PARALLEL, *folders)
 
 
 @nox.session
 def parity(session: nox.Session) -> None:
-    """Agreement with flax.linen, which is installed for this comparison alone."""
+    """Agreement with flax.linen, which is installed for this comparison alone, on a part of the cases."""
     install_editable(session, *PACKAGES.values(), extra=[*TEST_NEEDS, *TOOLS["parity"]])
-    pytest(session, "tests/parity")
+    pytest(session, IN_PARALLEL, "tests/parity")
+
+
+@nox.session
+def parity_all(session: nox.Session) -> None:
+    """The same with all cases of the tables, in place of every fourth."""
+    install_editable(session, *PACKAGES.values(), extra=[*TEST_NEEDS, *TOOLS["parity"]])
+    pytest(session, IN_PARALLEL, "tests/parity", env={"LINEN_PARITY": "all"})
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Every case of the table of faults of checkpoints: kills, flipped bits, full disks, lost peers."""
+    install_editable(session, *PACKAGES.values(), extra=[*TEST_NEEDS, *EXAMPLE_NEEDS])
+    pytest(session, "tests/faults", env={"LINEN_FAULTS": "all"})
+
+
+@nox.session
+def processes(session: nox.Session) -> None:
+    """Every case of training in several processes: other meshes, killed peers, signals."""
+    install_editable(session, *PACKAGES.values(), extra=[*TEST_NEEDS, *EXAMPLE_NEEDS])
+    target = "tests/integration/test_distributed.py"
+    pytest(session, target, env={"LINEN_DISTRIBUTED": "all"})
+
+
+@nox.session
+def layouts(session: nox.Session) -> None:
+    """Writes down anew which variables the layers have, for the test that they stay."""
+    install_editable(session, *PACKAGES.values(), extra=TEST_NEEDS)
+    target = PACKAGES["linen-modules"].folder / "tests/test_layouts.py"
+    session.run("python", "-m", "pytest", target, env={"LINEN_WRITE_LAYOUTS": "1"})
+
+
+@nox.session
+def reference(session: nox.Session) -> None:
+    """Agreement with PyTorch, a large installation for this comparison alone."""
+    install_editable(session, *PACKAGES.values(), extra=[*TEST_NEEDS, *TOOLS["reference"]])
+    pytest(session, IN_PARALLEL, "tests/reference")
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Prints how long tracing, lowering and cold starts take, next to flax.linen and plain JAX."""
+    """Prints what tracing, lowering, cold starts and transformations cost, next to flax.linen and JAX."""
     install_editable(session, *PACKAGES.values(), extra=TOOLS["parity"])
     session.run("python", "tests/benchmarks/run.py", *session.posargs)
     session.run("python", "tests/benchmarks/overheads.py")
+    session.run("python", "tests/benchmarks/transforms.py")
+
+
+@nox.session
+def bench_train(session: nox.Session) -> None:
+    """Prints what the loop and checkpoints cost, next to a bare loop, raw files and Orbax."""
+    install_editable(session, PACKAGES["linen-train"])
+    session.run("python", "tests/benchmarks/loop.py")
+    session.run("python", "tests/benchmarks/checkpoints.py", *session.posargs)
+
+
+@nox.session
+def bench_feeding(session: nox.Session) -> None:
+    """Prints how fast images are fed, next to grain; needs `-- --data FOLDER` of Fashion-MNIST."""
+    install_editable(session, PACKAGES["linen-train"], extra=["grain"])
+    session.run("python", "tests/benchmarks/feeding.py", *session.posargs)
 
 
 @nox.session
@@ -176,9 +233,9 @@ def changelog(session: nox.Session) -> None:
         session.run("towncrier", "build", "--draft", "--dir", package.folder, "--version", "next")
 
 
-def pytest(session: nox.Session, *arguments: str | Path) -> None:
-    """Runs pytest on the given folders, or with what follows `--` added."""
-    session.run("python", "-m", "pytest", *arguments, *session.posargs)
+def pytest(session: nox.Session, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
+    """Runs pytest on the given folders, with what follows `--` added."""
+    session.run("python", "-m", "pytest", *arguments, *session.posargs, env=env)
 
 
 def install_editable(session: nox.Session, *packages: Package, extra: Iterable[str] = ()) -> None:

@@ -7,6 +7,7 @@ interrupted and resumed ends with the very same parameters as one that was not.
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -14,17 +15,12 @@ from typing import Any
 import numpy as np
 from arguments import make_parser
 from digits import Digits, load_train_and_test
-from interruption import Interruption
 from plots import plot_learning_curve, plot_predictions
 from training import create_state, evaluate, train_step
 
 from linen_core.errors import LinenError
-from linen_train import Checkpointer, TrainingProgress, TrainState
-from linen_train.data import ArrayBatches, ArrayLoader, prefetch_to_device
-
-EXIT_INTERRUPTED = 130  # what a shell reports after Ctrl-C
-
-History = list[dict[str, float]]
+from linen_train import Checkpointer, Event, FitResult, Hook, TrainState, fit
+from linen_train.data import ArrayLoader
 
 
 class UsageError(Exception):
@@ -36,10 +32,49 @@ def main() -> int:
     parser = make_parser()
     arguments = parser.parse_args()
     try:
-        with Checkpointer(prepared_directory(arguments)) as checkpointer:
-            return run(arguments, checkpointer)
+        return run(arguments)
     except (UsageError, LinenError) as error:
         parser.error(str(error))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train from the beginning or from the last checkpoint, and draw the pictures."""
+    directory = prepared_directory(arguments)
+    train, test = load_train_and_test()
+    loader = ArrayLoader(
+        train, arguments.batch_size, epochs=arguments.epochs, shuffle_seed=arguments.seed
+    )
+    with Checkpointer(directory, every_steps=loader.batches_per_epoch) as checkpointer:
+        result = trained(arguments, loader, test, checkpointer)
+    if result.exit_code:
+        print(
+            f"Interrupted: saved step {result.saved_step}. To go on, add --resume to the command."
+        )
+        return result.exit_code
+    draw(arguments.output, result.state, test, result.history)
+    return 0
+
+
+def trained(
+    arguments: argparse.Namespace, loader: ArrayLoader, test: Digits, checkpointer: Checkpointer
+) -> FitResult[TrainState]:
+    """Train to the end, or until Ctrl-C."""
+    settings = {name: getattr(arguments, name) for name in ("batch_size", "learning_rate", "seed")}
+    if arguments.resume:
+        check_resumable(arguments, settings, loader.batches_per_epoch, checkpointer)
+    return fit(
+        create_state(arguments.seed, arguments.learning_rate),
+        train_step,
+        loader,
+        epochs=arguments.epochs,
+        log_every=loader.batches_per_epoch,
+        evaluate=partial(measured, test),
+        hooks=[Hook(loader.batches_per_epoch, partial(print_epoch, arguments.epochs))],
+        checkpointer=checkpointer,
+        resume=arguments.resume,
+        metadata={"settings": settings},
+        prefetch=2,
+    )
 
 
 def prepared_directory(arguments: argparse.Namespace) -> Path:
@@ -58,80 +93,41 @@ def prepared_directory(arguments: argparse.Namespace) -> Path:
     return directory
 
 
-def run(arguments: argparse.Namespace, checkpointer: Checkpointer) -> int:
-    """Train from the beginning or from the last checkpoint, and draw the pictures."""
-    train, test = load_train_and_test()
-    loader = ArrayLoader(
-        train, arguments.batch_size, epochs=arguments.epochs, shuffle_seed=arguments.seed
-    )
-    batches = iter(loader)
-    state = create_state(arguments.seed, arguments.learning_rate)
-    settings = {name: getattr(arguments, name) for name in ("batch_size", "learning_rate", "seed")}
-    history: History = []
-    if arguments.resume:
-        state, history = restored(checkpointer, state, batches, settings)
-    first_step = int(state.step)
-    if first_step > arguments.epochs * loader.batches_per_epoch:
-        trained = first_step / loader.batches_per_epoch
+def check_resumable(
+    arguments: argparse.Namespace,
+    settings: dict[str, Any],
+    steps_per_epoch: int,
+    checkpointer: Checkpointer,
+) -> None:
+    """Refuse arguments that do not go on from the last checkpoint."""
+    saved = checkpointer.metadata()["settings"]
+    for name, value in settings.items():
+        if saved[name] != value:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"found {option} {value}, but the run was started with {saved[name]}")
+    epochs = (checkpointer.latest_step() or 0) / steps_per_epoch
+    if epochs > arguments.epochs:
         raise UsageError(
-            f"found --epochs {arguments.epochs}, but the checkpoint has {trained:.4g} epochs "
+            f"found --epochs {arguments.epochs}, but the checkpoint has {epochs:.4g} epochs "
             "already; ask for more"
         )
 
-    with (
-        Interruption() as interruption,
-        prefetch_to_device(batches) as ready,
-        TrainingProgress(
-            epochs=arguments.epochs,
-            steps_per_epoch=loader.batches_per_epoch,
-            first_step=first_step,
-        ) as progress,
-    ):
-        for step, batch in enumerate(ready, start=first_step + 1):
-            state, metrics = train_step(state, batch)
-            progress.update(examples=arguments.batch_size, **metrics)
-            epoch, steps_into_epoch = divmod(step, loader.batches_per_epoch)
-            if steps_into_epoch == 0:
-                test_metrics = measured(state, test)
-                means = progress.end_epoch(**test_metrics)
-                history.append({"epoch": epoch, **means, **test_metrics})
-            if steps_into_epoch == 0 or interruption.requested:
-                position = {"settings": settings, "data": ready.get_state(), "history": history}
-                checkpointer.save(step, state, metadata=position)
-            if interruption.requested:
-                checkpointer.wait()
-                print(f"Interrupted: saved step {step}. To go on, add --resume to the command.")
-                return EXIT_INTERRUPTED
 
-    draw(arguments.output, state, test, history)
-    return 0
-
-
-def restored(
-    checkpointer: Checkpointer,
-    state: TrainState,
-    batches: ArrayBatches,
-    settings: dict[str, Any],
-) -> tuple[TrainState, History]:
-    """Return state and history of the last checkpoint, and set the data to its position."""
-    saved = checkpointer.metadata()
-    for name, value in settings.items():
-        if saved["settings"][name] != value:
-            option = "--" + name.replace("_", "-")
-            raise UsageError(
-                f"found {option} {value}, but the run was started with {saved['settings'][name]}"
-            )
-    batches.set_state(saved["data"])
-    return checkpointer.restore(state), saved["history"]
-
-
-def measured(state: TrainState, test: Digits) -> dict[str, float]:
+def measured(test: Digits, state: TrainState) -> dict[str, float]:
     """Return the metrics on the test digits."""
     _, metrics = evaluate(state, test)
     return {f"test_{name}": float(value) for name, value in metrics.items()}
 
 
-def draw(output: Path, state: TrainState, test: Digits, history: History) -> None:
+def print_epoch(epochs: int, event: Event) -> None:
+    """Print one line; the bar stays below it."""
+    names = ("accuracy", "loss", "test_accuracy", "test_loss")
+    values = "  ".join(f"{name} {event.metrics[name]:.4f}" for name in names)
+    rate = event.metrics["examples_per_second"]
+    print(f"epoch {event.epoch}/{epochs}  {values}  {rate:,.0f} examples/s")
+
+
+def draw(output: Path, state: TrainState, test: Digits, history: list[dict[str, float]]) -> None:
     """Draw the learning curve and the predictions, and say how good they are."""
     logits, metrics = evaluate(state, test)
     plot_learning_curve(history, output / "learning_curve.png")
