@@ -173,15 +173,26 @@ def wait_for_step(output: Path, step: int) -> None:
 ENDLESS = ("--steps", 1_000_000, "--save-every", 20, "--heartbeat-timeout", HEARTBEAT)
 
 
+SIGNALS: dict[str, tuple[signal.Signals, list[int], list[int]]] = {
+    "SIGTERM to the first": (signal.SIGTERM, [0], [143, 143]),
+    "SIGTERM to the second": (signal.SIGTERM, [1], [143, 143]),
+    "Ctrl-C to both": (signal.SIGINT, [0, 1], [130, 130]),
+    "Ctrl-C to the second": (signal.SIGINT, [1], [143, 130]),
+}
+
+
 @everything
-@pytest.mark.parametrize("receiver", [0, 1])
-def test_after_sigterm_all_save_the_same_step(tmp_path: Path, receiver: int) -> None:
+@pytest.mark.parametrize(("number", "receivers", "statuses"), SIGNALS.values(), ids=SIGNALS)
+def test_after_a_signal_all_save_the_same_step(
+    tmp_path: Path, number: signal.Signals, receivers: list[int], statuses: list[int]
+) -> None:
     with started(2, 2, "--output", tmp_path, *ENDLESS) as processes:
         wait_for_step(tmp_path, 20)
-        processes[receiver].send_signal(signal.SIGTERM)
+        for receiver in receivers:
+            processes[receiver].send_signal(number)
         outcomes = [outcome(process) for process in processes]
-    assert [one.status for one in outcomes] == [143, 143], outcomes
-    step, digest = re.findall(r"step (\d+), SIGTERM, .* state (\w+)", outcomes[0].output)[0]
+    assert [one.status for one in outcomes] == statuses, outcomes
+    step, digest = re.findall(r"step (\d+), SIG\w+, .* state (\w+)", outcomes[0].output)[0]
     shown = run(1, 1, "--output", tmp_path, "--show")
     assert f"step {step}, show" in shown[0].output
     assert result_of(shown)[1] == digest

@@ -1,4 +1,4 @@
-"""Train state, checkpoints, data feeding and progress for Linen and plain JAX."""
+"""Train state, checkpoints, data feeding and a training loop for Linen and plain JAX."""
 
 from importlib.metadata import version as _version
 
@@ -7,7 +7,6 @@ from linen_train.checkpoint import Checkpointer
 from linen_train.dynamic_scale import DynamicScale, DynamicScaleResult
 from linen_train.learning_curve import plot_learning_curve
 from linen_train.loop import Event, Every, FitResult, Hook, Profile, fit
-from linen_train.progress import TrainingProgress
 from linen_train.train_state import OVERWRITE_WITH_GRADIENT, TrainState
 
 __version__ = _version("linen-train")
@@ -23,7 +22,6 @@ __all__ = [
     "OVERWRITE_WITH_GRADIENT",
     "Profile",
     "TrainState",
-    "TrainingProgress",
     "__version__",
     "data",
     "distributed",

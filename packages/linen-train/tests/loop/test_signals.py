@@ -122,34 +122,50 @@ def test_a_handler_that_python_did_not_install_stays(monkeypatch: pytest.MonkeyP
     assert installed == []
 
 
-def test_several_processes_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    own: list[int] = []
-
-    def gather(value: Any) -> Any:
-        own.append(int(value))
-        return np.array([0, signal.SIGTERM, value])
-
-    monkeypatch.setattr("jax.process_count", lambda: 3)
-    monkeypatch.setattr("jax.experimental.multihost_utils.process_allgather", gather)
-    monkeypatch.setattr("linen_train.loop._signals._jax_watches_for_preemption", lambda: False)
-    with Interruption() as interruption:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert interruption.requested == signal.SIGINT
-        assert interruption.poll(1) is None  # the others would make one more step
-        assert interruption.agree() is signal.SIGTERM
-    assert own == [signal.SIGINT]
-
-
-def test_jax_tells_all_processes_of_a_preemption(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is one of two, which JAX lets stop after step 7."""
     monkeypatch.setattr("jax.process_count", lambda: 2)
-    monkeypatch.setattr("linen_train.loop._signals._jax_watches_for_preemption", lambda: True)
     monkeypatch.setattr(
         "jax.experimental.multihost_utils.reached_preemption_sync_point", lambda step: step == 7
     )
+
+
+@pytest.mark.usefixtures("one_of_two")
+def test_jax_tells_all_processes_of_a_preemption() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with Interruption() as interruption:
         assert signal.getsignal(signal.SIGTERM) is before
         assert [interruption.poll(step) for step in (6, 7)] == [None, signal.SIGTERM]
+
+
+@pytest.mark.usefixtures("one_of_two")
+def test_ctrl_c_is_passed_on_to_jax() -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert received == [signal.SIGTERM]
+            assert interruption.poll(6) is None  # the other one would make one more step
+            assert interruption.poll(7) is signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert received == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("one_of_two")
+@pytest.mark.parametrize(("active", "watches"), [(True, False), (False, True)])
+def test_signals_to_several_processes_that_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch, active: bool, watches: bool
+) -> None:
+    monkeypatch.setattr("linen_train.loop._signals._jax_watches_for_preemption", lambda: watches)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with Interruption(active) as interruption:
+        assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+        assert interruption.poll(7) is None
 
 
 PROGRAM = """

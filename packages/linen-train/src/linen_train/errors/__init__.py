@@ -53,14 +53,13 @@ LinenError
 │  └─ MultiWriterError (ExceptionGroup)       several writers failed at once
 ├─ PlotError (ValueError)                     a history that cannot be drawn
 ├─ MissingExtraError (ImportError)            an extra of linen-train is not installed
-├─ LoopError
-│  ├─ LoopArgumentError (ValueError)          arguments of the loop that do not go together
-│  ├─ LoopDataError (ValueError)              data that cannot take up a position
-│  ├─ LoopMetricsError (ValueError)           metrics that are no scalars, are missing, or clash
-│  ├─ LoopResumeError (ValueError)            checkpoints that a run would not go on from
-│  ├─ NonFiniteError (FloatingPointError)     a metric or a parameter is NaN or infinite
-│  └─ StepFunctionError (TypeError)           a step function that returns no pair
-└─ ProgressError (RuntimeError)               a progress display used before or after its epochs
+└─ LoopError
+   ├─ LoopArgumentError (ValueError)          arguments of the loop that do not go together
+   ├─ LoopDataError (ValueError)              data that cannot take up a position
+   ├─ LoopMetricsError (ValueError)           metrics that are no scalars, are missing, or clash
+   ├─ LoopResumeError (ValueError)            checkpoints that a run would not go on from
+   ├─ NonFiniteError (FloatingPointError)     a metric or a parameter is NaN or infinite
+   └─ StepFunctionError (TypeError)           a step function that returns no pair
 ```
 
 `CheckpointWarning` is a warning: a damaged step was passed over.
@@ -113,7 +112,6 @@ from linen_train.errors._loop import (
     LoopMetricsError,
     LoopResumeError,
     NonFiniteError,
-    ProgressError,
     StepFunctionError,
 )
 from linen_train.errors._metrics import (
@@ -187,7 +185,6 @@ __all__ = [
     "NonFiniteError",
     "PlotError",
     "PrefetchClosedError",
-    "ProgressError",
     "ScanAxisError",
     "SerializationError",
     "SerializedBytesError",

@@ -9,13 +9,8 @@ __all__ = [
     "LoopMetricsError",
     "LoopResumeError",
     "NonFiniteError",
-    "ProgressError",
     "StepFunctionError",
 ]
-
-
-class ProgressError(LinenError, RuntimeError):
-    """A progress display was used outside its `with` block, or beyond its last epoch."""
 
 
 class LoopError(LinenError):

@@ -177,10 +177,8 @@ class Run:
         self._profiler.after(self.step, self.state)
         if self.settings.check_finite == "step":
             self._check()
-        is_logging = self._log.is_due(self.step)
-        if is_logging:
+        if self._log.is_due(self.step):
             self.log()
-            stop = stop or self._interruption.agree()
         if self._evaluate.is_due(self.step):
             self.counters.evaluation_is_due = stop is not None  # there may be no time for it now
             if stop is None:

@@ -4,9 +4,10 @@ Handlers are installed in the main thread alone, where Python allows it, and tak
 request takes back the handler of its signal at once, so that the same signal a second time does what
 it did before: Ctrl-C raises KeyboardInterrupt wherever the program is.
 
-Several processes have to stop at the same step, because they save together. Ctrl-C, which reaches
-them at different steps, is agreed on where they all log. SIGTERM, the notice that a machine is to be
-taken away, is passed on to all of them by JAX, which finds the next step that they all reach.
+Several processes have to stop at the same step, because they save together. JAX watches for SIGTERM,
+the notice that a machine is to be taken away, tells all processes, and finds the next step that they
+all reach. Ctrl-C takes the same way: it is passed on to JAX as SIGTERM. Where JAX does not watch,
+several processes could not stop together, so both signals are left alone.
 """
 
 import signal
@@ -15,7 +16,6 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 
 __all__ = ["Interruption"]
@@ -32,7 +32,9 @@ class Interruption:
         self.requested: signal.Signals | None = None
         self._several = jax.process_count() > 1
         self._jax_watches = active and self._several and _jax_watches_for_preemption()
-        signals = [signal.SIGINT] if self._jax_watches else [signal.SIGINT, signal.SIGTERM]
+        signals = [signal.SIGINT] if self._jax_watches else []
+        if not self._several:
+            signals = [signal.SIGINT, signal.SIGTERM]
         in_main_thread = threading.current_thread() is threading.main_thread()
         self._signals = signals if active and in_main_thread else []
         self._handlers: dict[signal.Signals, Any] = {}
@@ -58,20 +60,14 @@ class Interruption:
         if not self._several:
             return self.requested
         if self._jax_watches and multihost_utils.reached_preemption_sync_point(step):
-            return signal.SIGTERM
+            return self.requested or signal.SIGTERM
         return None
-
-    def agree(self) -> signal.Signals | None:
-        """Return the signal that any process got, at a step that is the same in all of them."""
-        if not self._several:
-            return self.requested
-        own = np.int32(self.requested or 0)
-        number = int(np.max(multihost_utils.process_allgather(own)))
-        return signal.Signals(number) if number else None
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = signal.Signals(number)
         signal.signal(number, self._handlers.pop(self.requested))
+        if self._several:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def _jax_watches_for_preemption() -> bool:

@@ -90,7 +90,9 @@ def fit(
             gives them to `step_fn` as they are.
         sharding: where prefetched batches go.
         handle_signals: whether the first Ctrl-C and SIGTERM finish the step, save, and end the run.
-            They are handled in the main thread alone; the second Ctrl-C stops at once.
+            They are handled in the main thread alone; the second Ctrl-C stops at once. With several
+            processes, a signal to one of them stops all at the same step, by JAX's preemption
+            service (`jax_enable_preemption_service`, on by default).
 
     Returns:
         The state after the last step, why it was the last, the exit code that goes with that, and
