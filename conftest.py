@@ -5,6 +5,7 @@ settings in `pyproject.toml` travel with them.
 """
 
 import os
+from pathlib import Path
 
 import hypothesis
 import jax
@@ -18,6 +19,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Eight devices of a CPU, so that sharding is tested anywhere.
 jax.config.update("jax_num_cpu_devices", 8)
+
+# What was compiled in an earlier session of nox is read, not compiled again. Each worker has a folder of
+# its own: JAX writes there without a lock.
+if cache := os.environ.get("LINEN_COMPILED"):
+    folder = Path(cache, os.environ.get("PYTEST_XDIST_WORKER", "main"))
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 # A first example may compile for seconds, so there is no deadline. The examples are the same in every
 # run, so that a failure is found again.

@@ -37,6 +37,9 @@ EXAMPLE_NEEDS = [f"--requirement={path}" for path in EXAMPLES.glob("*/requiremen
 # One worker for each core; `-- --numprocesses=0` turns that off, for a debugger say.
 IN_PARALLEL = "--numprocesses=auto"
 
+# Most of the time of tests is XLA's, for programs that do not change between sessions.
+COMPILED = ROOT / ".nox/compiled"
+
 # The whole public surface has types that no checker has to infer.
 COMPLETELY_TYPED = [package.import_name for package in PACKAGES.values()]
 
@@ -235,6 +238,7 @@ def changelog(session: nox.Session) -> None:
 
 def pytest(session: nox.Session, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
     """Runs pytest on the given folders, with what follows `--` added."""
+    env = {"LINEN_COMPILED": str(COMPILED), **(env or {})}
     session.run("python", "-m", "pytest", *arguments, *session.posargs, env=env)
 
 
