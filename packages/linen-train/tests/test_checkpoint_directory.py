@@ -1,9 +1,11 @@
 """One directory: who may write, what is cleaned, and what a crash or a full disk leaves."""
 
+import errno
 import gc
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +19,12 @@ import pytest
 
 from linen_train import Checkpointer
 from linen_train.checkpoint._owner import this_process
+from linen_train.checkpoint._writing import write_arrays
 from linen_train.errors import (
     CheckpointBusyError,
     CheckpointDirectoryError,
     CheckpointSaveError,
+    CheckpointStepError,
 )
 
 
@@ -51,14 +55,73 @@ def test_two_writers(tmp_path: Path) -> None:
         with pytest.raises(CheckpointBusyError) as caught:
             second.save(2, {"x": 2})
         assert re.fullmatch(
-            f"{tmp_path}: found process {os.getpid()} on .+ saving into this directory, expected one "
-            "writer at a time. Close the other checkpointer, or save into another directory.",
+            f"{tmp_path}: found another checkpointer of this process saving into this directory, "
+            "expected one writer at a time. Close the other checkpointer, or save into another "
+            "directory.",
             str(caught.value),
         )
         first.close()
         second.save(2, {"x": 2})
         second.wait()
         assert second.steps() == [1, 2]
+
+
+def test_a_folder_that_nobody_can_look_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold steps, so a run must not take the directory for an empty one."""
+    closed: list[Path] = []
+    iterate = Path.iterdir
+
+    def iterdir(folder: Path) -> Any:
+        if folder in closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return iterate(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with Checkpointer(tmp_path, asynchronous=False) as checkpointer:
+        checkpointer.save(1, {"x": 1})
+        (tmp_path / "7").mkdir()
+        for folder in (tmp_path, tmp_path / "7"):
+            closed[:] = [folder]
+            for use in (
+                checkpointer.steps,
+                checkpointer.latest_step,
+                checkpointer.restore,
+                lambda: checkpointer.save(2, {"x": 2}),
+            ):
+                with pytest.raises(
+                    CheckpointDirectoryError,
+                    match=f"^{folder}: cannot look into this folder: Permission denied, .*Make it",
+                ):
+                    use()
+        closed.clear()
+        checkpointer.save(2, {"x": 2})
+        assert checkpointer.steps() == [1, 2]
+
+
+def test_a_number_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "3").mkdir()
+    (tmp_path / "4").touch()
+    with Checkpointer(tmp_path, asynchronous=False) as checkpointer:
+        for step in (3, 4):
+            with pytest.raises(
+                CheckpointStepError, match=f"{tmp_path}/{step}: found something that"
+            ):
+                checkpointer.save(step, {"x": 1})
+        checkpointer.save(5, {"x": 1})
+        assert checkpointer.steps() == [5]
+
+
+def test_a_workspace_that_somebody_has_deleted(tmp_path: Path) -> None:
+    with Checkpointer(tmp_path, asynchronous=False) as checkpointer:
+        checkpointer.save(1, {"x": 1})
+        shutil.rmtree(workspaces(tmp_path)[0])
+        checkpointer.save(2, {"x": 2})
+        with pytest.raises(CheckpointBusyError, match="another checkpointer of this process"):
+            Checkpointer(tmp_path).save(3, {"x": 3})
+        assert checkpointer.restore({"x": 0}) == {"x": 2}
+    assert names(tmp_path) == ["1", "2"]
 
 
 def test_a_checkpointer_that_is_forgotten_lets_others_write(tmp_path: Path) -> None:
@@ -72,11 +135,19 @@ def test_a_checkpointer_that_is_forgotten_lets_others_write(tmp_path: Path) -> N
     assert names(tmp_path) == ["1", "2"]
 
 
-def test_a_step_that_somebody_else_made_meanwhile(tmp_path: Path) -> None:
+def test_a_step_that_somebody_else_made_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*arguments: Any) -> Any:
+        if checkpointer.steps():
+            (tmp_path / "2").mkdir()
+            (tmp_path / "2" / "precious").write_text("keep me")
+            monkeypatch.undo()
+        return write_arrays(*arguments)
+
+    monkeypatch.setattr("linen_train.checkpoint._saving.write_arrays", write)
     with Checkpointer(tmp_path, asynchronous=False) as checkpointer:
         checkpointer.save(1, {"x": 1})
-        (tmp_path / "2").mkdir()
-        (tmp_path / "2" / "precious").write_text("keep me")
         with pytest.raises(CheckpointSaveError, match=f"step 2 could not be saved: .*{tmp_path}/2"):
             checkpointer.save(2, {"x": 1})
         assert (tmp_path / "2" / "precious").read_text() == "keep me"

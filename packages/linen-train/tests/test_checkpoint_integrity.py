@@ -18,7 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linen_train import Checkpointer
-from linen_train.errors import CheckpointReadError, CheckpointStepError, CheckpointWarning
+from linen_train.checkpoint._manifest import Manifest
+from linen_train.errors import (
+    CheckpointNotFoundError,
+    CheckpointReadError,
+    CheckpointStepError,
+    CheckpointWarning,
+)
 
 ARRAYS = "arrays-0.safetensors"
 STATE = {"a": {"kernel": np.arange(1000.0), "bias": np.ones(10)}, "b": jax.random.key(0)}
@@ -178,6 +184,9 @@ def test_faults(
 def test_a_file_that_does_not_belong_there(tmp_path: Path) -> None:
     with Checkpointer(tmp_path, asynchronous=False) as checkpointer:
         checkpointer.save(1, STATE)
+        (tmp_path / "1" / ".DS_Store").touch()  # hidden files are the system's
+        checkpointer.verify()
+        checkpointer.restore()
         (tmp_path / "1" / "notes.txt").touch()
         for read in (checkpointer.verify, checkpointer.restore):
             with pytest.raises(CheckpointReadError, match=r"notes\.txt is no file of this step"):
@@ -204,9 +213,11 @@ def test_falling_back_and_going_on(tmp_path: Path) -> None:
         damage_all(tmp_path, [2, 3])
         with pytest.warns(CheckpointWarning) as warned:
             assert checkpointer.restore(fallback=True)["step"] == 1
-        places = [str(warning.message).split("\n")[0] for warning in warned]
-        assert places == [
-            f"Passed over a damaged step. {tmp_path}/{step} is damaged:" for step in (3, 2)
+        (text,) = [str(warning.message) for warning in warned]
+        assert [line for line in text.split("\n") if not line.startswith(" ")] == [
+            f"{tmp_path}: restored step 1, the newest one that is intact.",
+            f"{tmp_path}/3 is damaged:",
+            f"{tmp_path}/2 is damaged:",
         ]
         # What goes with the restored step is that of this step.
         assert (checkpointer.latest_step(), checkpointer.data_state()) == (1, 1)
@@ -233,13 +244,43 @@ def test_no_step_is_intact(tmp_path: Path) -> None:
         for step in (1, 2):
             checkpointer.save(step, STATE)
         damage_all(tmp_path, [1, 2])
-        with (
-            pytest.warns(CheckpointWarning),
-            pytest.raises(CheckpointReadError, match="no step up to 2 is intact") as caught,
+        for _ in range(2):
+            with pytest.raises(CheckpointReadError, match="no step up to 2 is intact") as caught:
+                checkpointer.restore(fallback=True)
+            assert f"{tmp_path}/1 is damaged" in str(caught.value)
+            assert f"{tmp_path}/2 is damaged" in str(caught.value)
+
+
+def test_a_step_that_a_writer_deletes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 3 goes when it is read first, by whatever way of reading; then it is as if it had never been."""
+    read_manifest = Manifest.read
+
+    def read(folder: Path) -> Manifest:
+        if folder.name == "3":
+            shutil.rmtree(folder)
+        return read_manifest(folder)
+
+    monkeypatch.setattr(Manifest, "read", read)
+    ways: dict[str, tuple[Callable[[Checkpointer], Any], Any]] = {
+        "restore": (lambda reader: reader.restore({"step": 0}), {"step": 2}),
+        "fallback": (lambda reader: reader.restore({"step": 0}, fallback=True), {"step": 2}),
+        "data": (lambda reader: reader.data_state(), 2),
+        "best": (lambda reader: reader.best_step(), 2),
+        "verify": (lambda reader: reader.verify(), None),
+    }
+    for name, (way, expected) in ways.items():
+        with Checkpointer(tmp_path / name, asynchronous=False) as writer:
+            for step in (1, 2, 3):
+                writer.save(step, {"step": step}, data=step, metrics={"m": step})
+        reader = Checkpointer(tmp_path / name, best_metric="m", best_mode="max")
+        assert way(reader) == expected, name
+        assert reader.steps() == [1, 2]
+        with pytest.raises(
+            CheckpointNotFoundError, match=r"found no step 3, expected one of \[1, 2\]"
         ):
-            checkpointer.restore(fallback=True)
-    assert f"{tmp_path}/1 is damaged" in str(caught.value)
-    assert f"{tmp_path}/2 is damaged" in str(caught.value)
+            reader.restore({"step": 0}, 3)
 
 
 def test_falling_back_from_a_given_step(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Steps that Orbax wrote for others are read, and nothing is promised about them."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,12 @@ import orbax.checkpoint as ocp
 import pytest
 
 from linen_train import Checkpointer
-from linen_train.errors import CheckpointFormatError, CheckpointMismatchError
+from linen_train.errors import (
+    CheckpointFormatError,
+    CheckpointMismatchError,
+    CheckpointReadError,
+    CheckpointWarning,
+)
 
 PARAMS = {"Dense.0": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3, jnp.bfloat16)}}
 STATE: dict[str, Any] = {
@@ -78,6 +84,32 @@ def test_what_orbax_wrote(
             with pytest.raises(CheckpointFormatError, match=f"{tmp_path}/3: found a step of Orbax"):
                 ask()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.filterwarnings("ignore")  # of Orbax, while it writes
+def test_several_trees_are_a_dict_by_name(tmp_path: Path) -> None:
+    trees = {"state": {"w": np.arange(3.0)}, "opt": {"mu": np.ones(2)}}
+    with ocp.CheckpointManager(tmp_path) as manager:
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        manager.save(3, args=ocp.args.Composite(**items))
+        manager.wait_until_finished()
+    checkpointer = Checkpointer(tmp_path)
+    chex.assert_trees_all_equal(checkpointer.restore(), trees)
+    restored = checkpointer.restore(trees["opt"], rename={"": "opt"}, strict=False)
+    chex.assert_trees_all_equal(restored, trees["opt"])
+
+
+@pytest.mark.filterwarnings("ignore")  # of Orbax, while it writes
+def test_a_step_that_orbax_cannot_read(tmp_path: Path) -> None:
+    by_checkpointer(tmp_path)
+    with Checkpointer(tmp_path, asynchronous=False) as checkpointer:
+        checkpointer.save(5, {"x": 5})
+        shutil.copytree(tmp_path / "3", tmp_path / "6")
+        (tmp_path / "6" / "manifest.ocdbt").write_bytes(b"")
+        with pytest.raises(CheckpointReadError, match=rf"{tmp_path}/6 is damaged:\n.* by Orbax"):
+            checkpointer.restore()
+        with pytest.warns(CheckpointWarning, match="restored step 5"):
+            assert checkpointer.restore({"x": 0}, fallback=True) == {"x": 5}
 
 
 @pytest.mark.filterwarnings("ignore")  # of Orbax, while it writes

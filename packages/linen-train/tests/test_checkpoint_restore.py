@@ -201,6 +201,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "dtypes": ({"dtypes": {"x": np.float16}}, "for no leaf, expected"),
     "key": ({"dtypes": {"key": np.float16}}, r"for key: key<fry>\[\], expected .* never cast"),
     "kind": ({"dtypes": {"params": np.int32}}, r"for params/.*: float32\[.*\], expected"),
+    "rename_list": ({"rename": ["x"]}, r"found rename=\['x'\], expected a dict by prefix"),
+    "one_dtype": ({"dtypes": jnp.float16}, r"found dtypes=.*float16.*Write dtypes=\{'': "),
+    "no_dtype": ({"dtypes": {"params": "floaty"}}, "'floaty'}, expected a dtype of numbers"),
 }
 
 
@@ -244,6 +247,34 @@ def test_the_remedy_fits_the_differences(checkpointer: Checkpointer) -> None:
           missing     more: expected int64[], found nothing
         Make the target as the saved state was made, or choose: paths=[...], rename={{target path: saved path}}, strict=False.""")
     )
+
+
+def test_kinds_of_numbers_are_not_cast_into_each_other(tmp_path: Path) -> None:
+    with Checkpointer(tmp_path, asynchronous=False) as checkpointer:
+        checkpointer.save(1, {"n": 3, "flag": True})
+        for target in ({"n": 3.0, "flag": True}, {"n": 3, "flag": 1}):
+            with pytest.raises(CheckpointMismatchError, match="no kind of number into another"):
+                checkpointer.restore(target)
+
+
+def test_a_cast_of_everything_reaches_python_numbers(tmp_path: Path) -> None:
+    with Checkpointer(tmp_path, asynchronous=False) as checkpointer:
+        checkpointer.save(1, {"w": jnp.ones(2), "rate": 0.1})
+        restored = checkpointer.restore({"w": jnp.ones(2), "rate": 0.0}, dtypes={"": jnp.bfloat16})
+    assert restored["w"].dtype == jnp.bfloat16
+    assert restored["rate"] == float(jnp.bfloat16(0.1))
+
+
+def test_a_sharding_that_does_not_divide(tmp_path: Path) -> None:
+    mesh = jax.make_mesh((3,), ("x",), devices=jax.devices()[:3])
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
+    with Checkpointer(tmp_path, asynchronous=False) as checkpointer:
+        checkpointer.save(1, {"w": jnp.ones((4, 8))})
+        target = {"w": jax.ShapeDtypeStruct((4, 8), jnp.float32, sharding=sharding)}
+        with pytest.raises(
+            CheckpointMismatchError, match=r"w: found the sharding .* divides float32"
+        ):
+            checkpointer.restore(target)
 
 
 def test_leaves_of_a_target_stay_the_kind_they_are(tmp_path: Path) -> None:

@@ -135,6 +135,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "every_steps": ({"every_steps": 0}, "found every_steps=0, expected at least 1"),
     "every_seconds": ({"every_seconds": 0.0}, "found every_seconds=0.0, expected more than 0"),
     "peer_timeout": ({"peer_timeout": NAN}, "found peer_timeout=nan, expected more than 0"),
+    "part_of_a_step": ({"keep_last": 1.5}, "found keep_last=1.5, expected a whole number"),
+    "steps_as_float": ({"every_steps": 2.0}, "found every_steps=2.0, expected a whole number"),
+    "text": ({"every_seconds": "5"}, "found every_seconds='5', expected a number of seconds"),
+    "best_of_nothing": ({"best_mode": "max"}, "found best_mode='max' alone, expected best_metric"),
+    "flag": ({"asynchronous": "no"}, "found asynchronous='no', expected True or False"),
+    "compression": ({"compression": "zstd"}, "found compression='zstd', expected True or False"),
 }
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import hashlib
 import os
 import subprocess
@@ -278,8 +279,9 @@ def test_a_key_is_never_cast(tmp_path: Path) -> None:
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(1, {"key": jax.random.key(0)})
         for target in (jax.random.PRNGKey(0), jax.random.key(0, impl="rbg")):
-            with pytest.raises(CheckpointMismatchError, match="key: found key<fry>"):
+            with pytest.raises(CheckpointMismatchError, match="key: found key<fry>") as caught:
                 checkpointer.restore({"key": target})
+            assert "dtypes=" not in str(caught.value)  # that would not help
 
 
 def test_jax_without_64_bits_does_not_narrow_silently(tmp_path: Path) -> None:
@@ -298,14 +300,43 @@ def test_jax_without_64_bits_does_not_narrow_silently(tmp_path: Path) -> None:
         (types.SimpleNamespace(dtype="strange", shape=()), "of type SimpleNamespace"),
         (np.array(["a"]), "of type ndarray"),
         (np.datetime64("2020-01-01"), "of type datetime64"),
+        (np.ma.masked_array(1.0, True), "of type MaskedArray"),
     ],
-    ids=["text", "class", "huge", "foreign_array", "array_of_text", "date"],
+    ids=["text", "class", "huge", "foreign_array", "array_of_text", "date", "masked"],
 )
 def test_leaves_that_cannot_be_saved(tmp_path: Path, leaf: Any, found: str) -> None:
     with Checkpointer(tmp_path) as checkpointer:
-        with pytest.raises(CheckpointLeafError, match=f"a/b: found .*{found}, expected arrays"):
+        with pytest.raises(
+            CheckpointLeafError, match=f"a/b: (?s:found .*{found}), expected arrays"
+        ):
             checkpointer.save(1, {"a": {"b": leaf}})
         assert checkpointer.steps() == []
+
+
+def test_leaves_without_values(tmp_path: Path) -> None:
+    donated = jnp.ones(3)
+    donated.delete()
+    leaves = {
+        "found a deleted array, .* A step that donates its state returns the next one": donated,
+        "found an abstract array, .* Save the state itself": jax.eval_shape(lambda: jnp.ones(3)),
+    }
+    with Checkpointer(tmp_path) as checkpointer:
+        for message, leaf in leaves.items():
+            with pytest.raises(CheckpointLeafError, match=f"a/b: {message}"):
+                checkpointer.save(1, {"a": {"b": leaf}})
+        with pytest.raises(CheckpointLeafError, match=r"a: .* Call save outside"):
+            jax.jit(lambda x: checkpointer.save(1, {"a": x}))(1.0)
+        checkpointer.save(1, {"a": 1.0})
+        with pytest.raises(CheckpointLeafError, match=r"a: .* Call restore outside"):
+            jax.jit(lambda x: checkpointer.restore({"a": x}))(1.0)
+
+
+def test_keys_without_an_order(tmp_path: Path) -> None:
+    with (
+        Checkpointer(tmp_path) as checkpointer,
+        pytest.raises(CheckpointLeafError, match="Use text for all keys of a dict"),
+    ):
+        checkpointer.save(1, {"a": {1: 1, "b": 2}})
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -333,10 +364,18 @@ def test_two_leaves_at_one_path(tmp_path: Path) -> None:
         checkpointer.save(1, {"a": Twins(1, 2)})
 
 
+WRONG_METADATA: list[tuple[Any, str]] = [
+    ({"loss": [1, jnp.array(1.0)]}, r"metadata\['loss'\]\[1\]: found .* write float\(x\)"),
+    ({"best": {1: "one"}}, r"metadata\['best'\]: found the key 1, expected text.* Write \{'1': "),
+    ([("loss", 1)], "metadata: found .* of type list, expected JSON"),
+]
+
+
 def test_metadata_that_is_not_json(tmp_path: Path) -> None:
     with Checkpointer(tmp_path) as checkpointer:
-        with pytest.raises(CheckpointMetadataError, match=r"write float\(x\) for a scalar"):
-            checkpointer.save(1, {"x": 1}, metadata={"loss": jnp.array(1.0)})
+        for metadata, message in WRONG_METADATA:
+            with pytest.raises(CheckpointMetadataError, match=message):
+                checkpointer.save(1, {"x": 1}, metadata=metadata)
         assert checkpointer.steps() == []
 
 
@@ -372,9 +411,44 @@ def test_after_close(tmp_path: Path) -> None:
     checkpointer.close()
     checkpointer.close()
     assert checkpointer.steps() == [1]
-    for use in (lambda: checkpointer.save(2, {"x": 1}), lambda: checkpointer.restore({"x": 1})):
+    for use in (
+        lambda: checkpointer.save(2, {"x": 1}),
+        lambda: checkpointer.restore({"x": 1}),
+        lambda: checkpointer.should_save(2),
+        checkpointer.__enter__,
+    ):
         with pytest.raises(CheckpointClosedError, match="the checkpointer is closed"):
             use()
+
+
+def test_what_ends_the_block_is_raised_beside_a_failed_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("linen_train.checkpoint._saving.write_arrays", full)
+
+    def program() -> None:
+        with Checkpointer(tmp_path) as checkpointer:
+            checkpointer.save(2, {"x": 2})
+            sys.exit(130)
+
+    with pytest.raises(SystemExit) as caught:
+        program()
+    assert caught.value.code == 130
+    assert caught.value.__notes__ == [
+        f"{tmp_path}: step 2 could not be saved: No space left on device. Committed steps: []. Once "
+        "the cause is gone, save it again."
+    ]
+
+
+@pytest.mark.parametrize("step", [1.5, "3", None], ids=str)
+def test_steps_that_are_no_numbers(tmp_path: Path, step: Any) -> None:
+    with Checkpointer(tmp_path) as checkpointer:
+        for use in (checkpointer.should_save, lambda step: checkpointer.save(step, {"x": 1})):
+            with pytest.raises(CheckpointStepError, match=f"found {step!r} for a step, expected a"):
+                use(step)
 
 
 def edit_manifest(step: Path, old: str, new: str) -> None:

@@ -34,6 +34,11 @@ class StepDirectory:
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
+        if not isinstance(directory, str | os.PathLike) or not str(directory):
+            raise CheckpointDirectoryError(
+                f"Checkpointer: found {directory!r} for the directory, expected a path. Write "
+                "Checkpointer('runs/first')."
+            )
         if "://" in os.fspath(directory):
             raise CheckpointDirectoryError(
                 f"{directory}: found a URL, expected the path of a local directory."
@@ -47,21 +52,32 @@ class StepDirectory:
             ) from error
 
     def steps(self) -> list[int]:
-        """Return the numbers of all steps, lowest first."""
-        numbers = [int(entry.name) for entry in _entries(self.path) if _is_number(entry.name)]
-        return sorted(n for n in numbers if self.is_own(n) or is_orbax(self.place(n)))
+        """Return the numbers of all steps, lowest first.
+
+        Raises:
+            CheckpointDirectoryError: a folder cannot be looked into, so nobody knows.
+        """
+        numbers = sorted(int(name) for name in _names(self.path) if _is_number(name))
+        return [n for n in numbers if self.is_own(n) or self._is_of_orbax(n)]
 
     def place(self, step: int) -> Path:
         """Return the directory of a step."""
         return self.path / str(step)
 
     def is_own(self, step: int) -> bool:
-        """Whether a step is of this library, complete or not."""
-        try:
-            names = [entry.name for entry in self.place(step).iterdir()]
-        except OSError:
-            return False
+        """Whether a step is of this library, complete or not.
+
+        Raises:
+            CheckpointDirectoryError: its folder cannot be looked into.
+        """
+        names = _names(self.place(step))
         return any(name == MANIFEST or name.startswith("arrays-") for name in names)
+
+    def _is_of_orbax(self, step: int) -> bool:
+        try:
+            return is_orbax(self.place(step))
+        except OSError as error:
+            raise _unknown(self.place(step), error) from error
 
 
 class Workspace:
@@ -89,6 +105,8 @@ class Workspace:
 
     def begin(self, name: str) -> Path:
         """Make an empty folder to write a step into."""
+        if not self.path.exists():
+            self._make()  # somebody has cleaned up, and took the folder of a run for a leftover
         folder = self.path / name
         folder.mkdir()
         return folder
@@ -152,10 +170,7 @@ class Workspace:
                     "save into another directory."
                 )
             self._clean()
-            self.path.mkdir()
-            write_file(self.path / _NOTE, json.dumps(this_process()).encode())
-            note = self._open_files.enter_context((self.path / _NOTE).open("rb"))
-            lock(note)
+            self._make()
         except OSError as error:
             if isinstance(error, CheckpointBusyError):
                 raise
@@ -163,6 +178,11 @@ class Workspace:
                 f"{self.directory.path}: cannot write into this directory: {error.strerror}. What "
                 "is there can be restored; save into a directory that can be written."
             ) from error
+
+    def _make(self) -> None:
+        self.path.mkdir()
+        write_file(self.path / _NOTE, json.dumps(this_process()).encode())
+        lock(self._open_files.enter_context((self.path / _NOTE).open("rb")))
 
     def _other_writer(self) -> str:
         notes = [folder / _NOTE for folder in self._workspaces() if not is_gone(folder / _NOTE)]
@@ -204,6 +224,23 @@ def _is_number(name: str) -> bool:
 def _is_workspace(path: Path) -> bool:
     name = path.name.removeprefix(_WORKSPACE)
     return path.name != name and len(name) == 32 and path.is_dir() and not path.is_symlink()
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder; none where there is no such folder."""
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _unknown(folder, error) from error
+
+
+def _unknown(folder: Path, error: OSError) -> CheckpointDirectoryError:
+    return CheckpointDirectoryError(
+        f"{folder}: cannot look into this folder: {error.strerror}, so nobody knows which steps there "
+        "are. Make it readable, or move it out of the directory of the checkpoints."
+    )
 
 
 def _entries(folder: Path) -> list[Path]:

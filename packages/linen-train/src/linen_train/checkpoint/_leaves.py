@@ -13,6 +13,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,6 +22,7 @@ from linen_train.errors import CheckpointLeafError
 __all__ = [
     "LeafDescription",
     "Region",
+    "check_present",
     "describe",
     "has_placement",
     "is_key",
@@ -69,6 +71,7 @@ def describe(path: str, leaf: Any) -> LeafDescription:
         return LeafDescription(leaf.shape, str(leaf.dtype), implementation)
     array = np.asarray(leaf) if isinstance(leaf, _NUMBERS) else leaf
     is_array = isinstance(array, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
+    is_array = is_array and not isinstance(array, np.ma.MaskedArray)
     if is_array and (name := _name_of_number(array.dtype)):
         return LeafDescription(tuple(array.shape), name)
     raise CheckpointLeafError(
@@ -76,6 +79,24 @@ def describe(path: str, leaf: Any) -> LeafDescription:
         "random keys as leaves. Text and settings go into the metadata: "
         "save(step, state, metadata={...})."
     )
+
+
+def check_present(path: str, leaf: Any) -> None:
+    """Make sure that a leaf has values, here and now.
+
+    Raises:
+        CheckpointLeafError: it has none.
+    """
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        found, remedy = "an abstract array", "Save the state itself, not what jax.eval_shape gives"
+    elif isinstance(leaf, jax.core.Tracer):
+        found, remedy = "a value inside of a transformation", "Call save outside of jax.jit"
+    elif isinstance(leaf, jax.Array) and leaf.is_deleted():
+        found = "a deleted array"
+        remedy = "A step that donates its state returns the next one: save that"
+    else:
+        return
+    raise CheckpointLeafError(f"{path}: found {found}, expected an array with values. {remedy}.")
 
 
 def start_copies(leaves: list[Any]) -> None:

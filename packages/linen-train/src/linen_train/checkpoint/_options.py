@@ -1,8 +1,9 @@
 """Checks of what callers pass to a checkpointer beside trees."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from linen_train.checkpoint._retention import Retention
 from linen_train.errors import (
@@ -19,6 +20,7 @@ def check_options(
     every_steps: int | None,
     every_seconds: float | None,
     peer_timeout: float,
+    flags: Mapping[str, Any],
 ) -> None:
     """Refuse options that make no sense.
 
@@ -26,6 +28,16 @@ def check_options(
         CheckpointOptionError: one does not.
     """
     keep_last, keep_best = retention.keep_last, retention.keep_best
+    counts = {"keep_last": keep_last, "keep_best": keep_best, "every_steps": every_steps}
+    for name, value in counts.items():
+        if value is not None and not isinstance(value, int | np.integer):
+            _refuse(f"{name}={value!r}, expected a whole number, or None")
+    for name, value in {"every_seconds": every_seconds, "peer_timeout": peer_timeout}.items():
+        if value is not None and not isinstance(value, float | int | np.number):
+            _refuse(f"{name}={value!r}, expected a number of seconds")
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            _refuse(f"{name}={value!r}, expected True or False")
     if keep_last is not None and keep_last < 1:
         _refuse(f"keep_last={keep_last}, expected at least 1, or None to keep every step")
     if keep_best is not None and keep_best < 1:
@@ -36,6 +48,8 @@ def check_options(
         _refuse(f"keep_best={keep_best} beside keep_last=None, which keeps every step; drop one")
     if retention.mode not in ("min", "max"):
         _refuse(f"best_mode={retention.mode!r}, expected 'min' or 'max'")
+    if retention.mode == "max" and retention.metric is None:
+        _refuse("best_mode='max' alone, expected best_metric='accuracy' beside it")
     if every_steps is not None and every_steps < 1:
         _refuse(f"every_steps={every_steps}, expected at least 1")
     if every_seconds is not None and not every_seconds > 0:
@@ -50,13 +64,38 @@ def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     Raises:
         CheckpointMetadataError: it is not JSON.
     """
-    try:
-        return json.loads(json.dumps(dict(metadata or {})))
-    except (TypeError, ValueError) as error:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise _not_json("metadata", metadata)
+    return {name: _checked("metadata", name, value) for name, value in metadata.items()}
+
+
+def _checked(place: str, name: Any, value: Any) -> Any:
+    """Return a copy of a value that is below a key of a dict."""
+    if not isinstance(name, str):
         raise CheckpointMetadataError(
-            f"metadata: found a value that is not JSON ({error}), expected dicts, lists, text, "
-            "numbers, booleans and None. Arrays belong into the state; write float(x) for a scalar."
-        ) from error
+            f"{place}: found the key {name!r}, expected text, which is what comes back. Write "
+            f"{{{str(name)!r}: ...}}."
+        )
+    return _json(f"{place}[{name!r}]", value)
+
+
+def _json(place: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {name: _checked(place, name, item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(f"{place}[{index}]", item) for index, item in enumerate(value)]
+    raise _not_json(place, value)
+
+
+def _not_json(place: str, value: Any) -> CheckpointMetadataError:
+    return CheckpointMetadataError(
+        f"{place}: found {value!r:.80} of type {type(value).__name__}, expected JSON: dicts, lists, "
+        "text, numbers, booleans and None. Arrays belong into the state; write float(x) for a scalar."
+    )
 
 
 def checked_metrics(metrics: Mapping[str, Any] | None, best: str | None) -> dict[str, float]:
@@ -65,11 +104,16 @@ def checked_metrics(metrics: Mapping[str, Any] | None, best: str | None) -> dict
     Raises:
         CheckpointMetricError: one is none, or the one that tells the best step is missing.
     """
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise CheckpointMetricError(
+            f"metrics: found {metrics!r:.80} of type {type(metrics).__name__}, expected numbers by "
+            "name. Write metrics={'loss': loss}."
+        )
     numbers: dict[str, float] = {}
     for name, value in (metrics or {}).items():
         try:
             numbers[name] = float(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise CheckpointMetricError(
                 f"metrics[{name!r}]: found {value!r:.80} of type {type(value).__name__}, expected a "
                 "number or a scalar array. Other things go into the metadata."

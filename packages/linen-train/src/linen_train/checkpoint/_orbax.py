@@ -13,26 +13,36 @@ import numpy as np
 from linen_train.checkpoint._leaves import LeafDescription, describe, is_key
 from linen_train.checkpoint._paths import flatten
 from linen_train.checkpoint._reading import Buffer, Damage
+from linen_train.checkpoint._restoring import DamagedStepError
 
 __all__ = ["OrbaxStep", "is_orbax", "read_tree"]
 
 _TREE = "_METADATA"
-_USUAL_ITEMS = ("default", "state", "items")
 _LENGTHS_OF_KEYS = (2, 4)
 
 
 def is_orbax(folder: Path) -> bool:
     """Whether Orbax wrote a folder, with a tree of arrays in it."""
-    return _item(folder) is not None
+    return bool(_items(folder))
 
 
 class OrbaxStep:
-    """The tree of arrays of a step."""
+    """The trees of arrays of a step: the tree itself where there is one, a dict of them by name.
+
+    Raises:
+        DamagedStepError: Orbax cannot read it.
+    """
 
     def __init__(self, folder: Path) -> None:
-        item = _item(folder)
-        assert item is not None
-        self._values = _read(item)
+        self._values: dict[str, Any] = {}
+        for name, item in _items(folder).items():
+            try:
+                tree = read_tree(item, _restore_args)
+            except Exception as error:  # whatever Orbax and TensorStore raise
+                what = f"cannot be read by Orbax ({type(error).__name__}: {error!s:.200})"
+                raise DamagedStepError([Damage(item.name, what)]) from error
+            leaves, _ = flatten({name: tree} if name else tree)
+            self._values.update({path: _on_host(leaf) for path, leaf in leaves.items()})
         self.leaves: dict[str, LeafDescription] = {
             path: describe(path, leaf) for path, leaf in self._values.items()
         }
@@ -47,13 +57,13 @@ class OrbaxStep:
         return []
 
 
-def _item(folder: Path) -> Path | None:
-    """Return where in a step the tree is: in the folder itself, or in one of its items."""
+def _items(folder: Path) -> dict[str, Path]:
+    """Return where the trees of a step are, by name: "" where it has only one."""
     if (folder / _TREE).is_file():
-        return folder
-    items = [folder / name for name in _USUAL_ITEMS]
-    items += sorted(folder.iterdir()) if folder.is_dir() else []
-    return next((item for item in items if (item / _TREE).is_file()), None)
+        return {"": folder}
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    items = {item.name: item for item in inside if (item / _TREE).is_file()}
+    return {"": items.popitem()[1]} if len(items) == 1 else items
 
 
 def read_tree(folder: Path, restore_args: Callable[[Any], Any]) -> Any:
@@ -74,12 +84,8 @@ def read_tree(folder: Path, restore_args: Callable[[Any], Any]) -> Any:
         handler.close()
 
 
-def _read(item: Path) -> dict[str, Any]:
-    leaves, _ = flatten(read_tree(item, _restore_args))
-    return {
-        path: leaf if is_key(leaf) or not isinstance(leaf, jax.Array) else np.asarray(leaf)
-        for path, leaf in leaves.items()
-    }
+def _on_host(leaf: Any) -> Any:
+    return leaf if is_key(leaf) or not isinstance(leaf, jax.Array) else np.asarray(leaf)
 
 
 def _restore_args(leaf: Any) -> Any:

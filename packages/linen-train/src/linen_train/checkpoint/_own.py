@@ -1,5 +1,6 @@
 """Steps of this library as they are read: what is known, what is filled, what is damaged."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -58,8 +59,12 @@ class OwnStep:
 
     def _strangers(self) -> list[Damage]:
         known = {MANIFEST, *(file.name for file in self.manifest.files)}
-        names = {entry.name for entry in self._folder.iterdir()}
-        return [Damage(name, "is no file of this step") for name in sorted(names - known)]
+        names: set[str] = set()
+        with contextlib.suppress(FileNotFoundError):  # the step was deleted while it was read
+            names = {entry.name for entry in self._folder.iterdir()}
+        # Hidden files are the system's: `.DS_Store`, `.nfs...`.
+        strangers = sorted(n for n in names - known if not n.startswith("."))
+        return [Damage(name, "is no file of this step") for name in strangers]
 
 
 def text_of(folder: Path, damages: Sequence[Damage]) -> str:

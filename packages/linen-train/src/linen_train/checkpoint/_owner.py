@@ -69,6 +69,8 @@ def describe_owner(note: Path) -> str:
     """Return the owner of a folder for a message."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         owner = json.loads(note.read_text())
+        if owner == this_process():
+            return "another checkpointer of this process"
         return f"process {owner['pid']} on {owner['host']}"
     return "another process"
 

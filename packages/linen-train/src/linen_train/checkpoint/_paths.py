@@ -23,9 +23,15 @@ def flatten(tree: Any) -> tuple[dict[str, Any], Any]:
     """Return the leaves of a tree by path, and the structure that puts them together again.
 
     Raises:
-        CheckpointLeafError: two leaves have the same path.
+        CheckpointLeafError: two leaves have the same path, or the keys of a dict have no order.
     """
-    entries, structure = jax.tree_util.tree_flatten_with_path(tree)
+    try:
+        entries, structure = jax.tree_util.tree_flatten_with_path(tree)
+    except (TypeError, ValueError) as error:
+        raise CheckpointLeafError(
+            f"found a container that JAX cannot take apart ({error}), expected dicts whose keys can "
+            "be compared. Use text for all keys of a dict."
+        ) from error
     leaves: dict[str, Any] = {}
     for keys, leaf in entries:
         parts = (jax.tree_util.keystr((key,), simple=True) for key in keys)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -24,13 +24,15 @@ from linen_train.errors import (
 
 __all__ = ["StepReader"]
 
+_T = TypeVar("_T")
+
 
 class StepReader:
-    """Reads steps, and remembers those that it passed over because they are damaged."""
+    """Reads steps, and remembers those that it passed over, with what is damaged in them."""
 
     def __init__(self, directory: StepDirectory) -> None:
         self._directory = directory
-        self.damaged: set[int] = set()
+        self.damaged: dict[int, str] = {}
 
     def usable(self) -> list[int]:
         """Return the steps that are not known to be damaged, lowest first."""
@@ -56,69 +58,77 @@ class StepReader:
             )
         return step
 
-    def manifest(self, step: int) -> Manifest:
-        """Return the manifest of a step.
+    def manifest(self, step: int | None) -> Manifest:
+        """Return the manifest of a step, of the newest one for None.
 
         Raises:
+            CheckpointNotFoundError: there is none, or a writer has deleted it meanwhile.
             CheckpointFormatError: this library did not write the step, or a newer release did.
             CheckpointReadError: it is damaged.
         """
-        self._check_own(step)
-        try:
-            return OwnStep(self._directory.place(step)).manifest
-        except DamagedStepError as error:
-            raise self._damage(step, error) from None
+        return self._try(step, lambda number: self._own(number).manifest)
 
-    def verify(self, step: int) -> None:
-        """Compare every file of a step with its checksum.
+    def verify(self, step: int | None) -> None:
+        """Compare every file of a step with its checksum, of the newest one for None.
 
         Raises:
+            CheckpointNotFoundError: there is none, or a writer has deleted it meanwhile.
             CheckpointFormatError: this library did not write the step, or a newer release did.
             CheckpointReadError: something is damaged.
         """
-        self._check_own(step)
-        try:
-            if damages := OwnStep(self._directory.place(step)).check():
-                raise DamagedStepError(damages)
-        except DamagedStepError as error:
-            raise self._damage(step, error) from None
 
-    def read(self, step: int, target: Any, selection: Selection, *, verify: bool) -> Any:
-        """Return the tree of a step.
+        def check(number: int) -> None:
+            if damages := self._own(number).check():
+                raise DamagedStepError(damages)
+
+        self._try(step, check)
+
+    def read(self, step: int | None, target: Any, selection: Selection, *, verify: bool) -> Any:
+        """Return the tree of a step, of the newest one for None.
 
         Raises:
+            CheckpointNotFoundError: there is none, or a writer has deleted it meanwhile.
             CheckpointReadError: it is damaged.
             CheckpointMismatchError: it does not fit the target.
             CheckpointPathError: a prefix of the selection is none of anything.
             CheckpointFormatError: a newer release wrote it.
         """
-        try:
-            return self._read(step, target, selection, verify, bool)
-        except DamagedStepError as error:
-            raise self._damage(step, error) from None
+        return self._try(step, lambda number: self._read(number, target, selection, verify, bool))
 
     def read_newest_intact(
-        self, newest: int, target: Any, selection: Selection, *, verify: bool
+        self, newest: int | None, target: Any, selection: Selection, *, verify: bool
     ) -> Any:
         """Return the tree of a step, or of the newest one before it that is not damaged.
 
         Raises:
+            CheckpointNotFoundError: there is no such step.
             CheckpointReadError: every step is damaged.
             CheckpointMismatchError: a step that is intact does not fit the target.
             CheckpointPathError: a prefix of the selection is none of anything.
             CheckpointFormatError: a newer release wrote a step.
         """
-        causes = []
-        for step in reversed([step for step in self.usable() if step <= newest]):
+        last = self.existing(newest)
+        passed: list[int] = []
+        while steps := [step for step in self.usable() if newest is None or step <= newest]:
             try:
-                return self._read(step, target, selection, verify, _everywhere)
+                tree = self._read(steps[-1], target, selection, verify, _everywhere)
             except DamagedStepError as error:
-                cause = self._damage(step, error)
-            causes.append(str(cause))
-            self.damaged.add(step)
-            warnings.warn(f"Passed over a damaged step. {cause}", CheckpointWarning, stacklevel=3)
+                if self._is_there(steps[-1]):
+                    passed.append(steps[-1])
+                    self.damaged[steps[-1]] = self._text(steps[-1], error)
+                continue
+            if passed:
+                causes = "\n".join(self.damaged[step] for step in passed)
+                warnings.warn(
+                    f"{self._directory.path}: restored step {steps[-1]}, the newest one that is "
+                    f"intact.\n{causes}",
+                    CheckpointWarning,
+                    stacklevel=3,
+                )
+            return tree
+        causes = [self.damaged[step] for step in sorted(self.damaged, reverse=True) if step <= last]
         raise CheckpointReadError(
-            "\n".join([f"{self._directory.path}: no step up to {newest} is intact.", *causes])
+            "\n".join([f"{self._directory.path}: no step up to {last} is intact.", *causes])
         )
 
     @paused_collection()
@@ -131,31 +141,49 @@ class StepReader:
         agree: Callable[[bool], bool],
     ) -> Any:
         place = self._directory.place(step)
-        is_own = self._directory.is_own(step)
+        is_orbax = not self._directory.is_own(step) and self._is_there(step)
         try:
-            source: ReadableStep = OwnStep(place, verify=verify) if is_own else OrbaxStep(place)
+            source: ReadableStep = OrbaxStep(place) if is_orbax else OwnStep(place, verify=verify)
         except DamagedStepError:
             agree(False)
             raise
         return restore_tree(str(place), source, target, selection, agree)
 
-    def _check_own(self, step: int) -> None:
-        if not self._directory.is_own(step):
+    def _try(self, step: int | None, read: Callable[[int], _T]) -> _T:
+        """Read a step; where a writer deletes it meanwhile, look anew which steps there are."""
+        while True:
+            number = self.existing(step)
+            try:
+                return read(number)
+            except DamagedStepError as error:
+                if self._is_there(number):
+                    raise self._damage(number, error) from None
+
+    def _own(self, step: int) -> OwnStep:
+        if self._is_there(step) and not self._directory.is_own(step):
             raise CheckpointFormatError(
                 f"{self._directory.place(step)}: found a step of Orbax, expected one of linen-train: "
                 "metadata, metrics, data state and checksums are kept by linen-train alone. "
                 "restore(target) reads its arrays."
             )
+        return OwnStep(self._directory.place(step))
+
+    def _is_there(self, step: int) -> bool:
+        """Whether a step is still there; a writer may delete it while it is read."""
+        return self._directory.place(step).exists()
 
     def _damage(self, step: int, error: DamagedStepError) -> CheckpointReadError:
-        place = self._directory.place(step)
         others = [other for other in self.usable() if other != step]
-        if not error.damages:
-            return CheckpointReadError(f"{place} is damaged, as another process found.")
         return CheckpointReadError(
-            f"{text_of(place, error.damages)}\nOther steps: {others}. Write "
+            f"{self._text(step, error)}\nOther steps: {others}. Write "
             "restore(target, fallback=True) to go back to the newest one that is intact."
         )
+
+    def _text(self, step: int, error: DamagedStepError) -> str:
+        place = self._directory.place(step)
+        if not error.damages:
+            return f"{place} is damaged, as another process found."
+        return text_of(place, error.damages)
 
 
 def _everywhere(flag: bool) -> bool:

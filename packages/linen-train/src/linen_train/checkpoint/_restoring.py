@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,7 +21,7 @@ from linen_train.checkpoint._leaves import (
 )
 from linen_train.checkpoint._reading import Buffer, Damage, new_array
 from linen_train.checkpoint._selection import Selection
-from linen_train.errors import CheckpointMismatchError
+from linen_train.errors import CheckpointLeafError, CheckpointMismatchError
 
 __all__ = ["DamagedStepError", "ReadableStep", "restore_tree"]
 
@@ -72,9 +73,10 @@ def restore_tree(
         targets, structure = dict.fromkeys(sources), None
     else:
         targets, structure = _paths.flatten(target)
+        _check_outside(targets)
         sources = selection.sources(place, step.leaves, targets)
     saved = {path: step.leaves[source] for path, source in sources.items()}
-    buffers = {path: _buffers(saved[path], targets[path]) for path in sources}
+    buffers = {path: _buffers(path, saved[path], targets[path]) for path in sources}
     wanted: dict[str, list[Buffer]] = {}
     for path, source in sources.items():
         wanted.setdefault(source, []).extend(buffers[path])
@@ -94,12 +96,18 @@ def restore_tree(
     return jax.tree.unflatten(structure, [leaves.get(path, targets[path]) for path in targets])
 
 
-def _buffers(saved: LeafDescription, target: Any) -> list[Buffer]:
+def _buffers(path: str, saved: LeafDescription, target: Any) -> list[Buffer]:
     """Return memory for a leaf: for all of it, or for what each device of this process holds."""
     shape, dtype = saved.stored_shape, saved.stored_dtype
     regions = [whole(shape)]
     if _is_spread(target):
-        indices = target.sharding.addressable_devices_indices_map(saved.shape).values()
+        try:
+            indices = target.sharding.addressable_devices_indices_map(saved.shape).values()
+        except ValueError as error:
+            raise CheckpointMismatchError(
+                f"{path}: found the sharding {target.sharding} in the target, expected one that divides "
+                f"{saved}. Give an axis that does not divide evenly no axis of the mesh."
+            ) from error
         regions = list(dict.fromkeys(region_of(index, saved.shape) for index in indices))
     return [Buffer(r, new_array([b - a for a, b in r], dtype)) for r in regions]
 
@@ -191,12 +199,22 @@ def _is_elsewhere(target: Any) -> bool:
     return has_placement(target) and not target.sharding.is_fully_addressable
 
 
+def _check_outside(targets: Mapping[str, Any]) -> None:
+    """Refuse to restore inside of a transformation, which would happen once, while it is traced."""
+    if path := next((p for p, leaf in targets.items() if isinstance(leaf, jax.core.Tracer)), None):
+        raise CheckpointLeafError(
+            f"{path}: found a value inside of a transformation in the target, expected an array. Call "
+            "restore outside of jax.jit, and pass what it returns."
+        )
+
+
 def _check_width(
     place: str, described: Mapping[str, LeafDescription], leaves: Mapping[str, Any]
 ) -> None:
     """Refuse what JAX narrowed because it holds no 64 bits."""
-    found = {path: describe(path, leaf) for path, leaf in leaves.items()}
-    if rows := differences(described, found):
+    arrays = {path: leaf for path, leaf in leaves.items() if isinstance(leaf, jax.Array)}
+    found = {path: describe(path, leaf) for path, leaf in arrays.items()}
+    if rows := differences({path: described[path] for path in arrays}, found):
         raise CheckpointMismatchError(
             f"{place} does not fit the target: {table(rows, len(leaves))}\n"
             "Write jax.config.update('jax_enable_x64', True)."

@@ -1,5 +1,6 @@
 """Saving: a snapshot of a state, and the one save that may be in progress."""
 
+import contextlib
 import dataclasses
 import threading
 import uuid
@@ -14,7 +15,13 @@ from jax.experimental import multihost_utils
 
 from linen_train.checkpoint import _handover, _paths
 from linen_train.checkpoint._directory import StepDirectory, Workspace, workspace_path
-from linen_train.checkpoint._leaves import LeafDescription, describe, pieces_of, start_copies
+from linen_train.checkpoint._leaves import (
+    LeafDescription,
+    check_present,
+    describe,
+    pieces_of,
+    start_copies,
+)
 from linen_train.checkpoint._manifest import MANIFEST, DamagedManifestError, Manifest
 from linen_train.checkpoint._records import ArraysFile
 from linen_train.checkpoint._retention import Retention
@@ -62,10 +69,12 @@ class Snapshot:
             **fields: what is saved beside the state.
 
         Raises:
-            CheckpointLeafError: a leaf is neither array nor number nor random key.
+            CheckpointLeafError: a leaf is neither array nor number nor random key, or has no values.
         """
         leaves, _ = _paths.flatten(state)
         described = {path: describe(path, leaf) for path, leaf in leaves.items()}
+        for path, leaf in leaves.items():
+            check_present(path, leaf)
         start_copies(list(leaves.values()))
         process = jax.process_index()
         sources = deque(
@@ -137,7 +146,7 @@ class Saver:
             )
         self._name = name
 
-    def set_aside(self, steps: set[int]) -> None:
+    def set_aside(self, steps: dict[int, str]) -> None:
         """Rename damaged steps, so that steps of their numbers can be saved again; forget them.
 
         Raises:
@@ -289,8 +298,13 @@ class Saver:
     def _failure(self, step: int, error: Exception) -> CheckpointSaveError:
         return CheckpointSaveError(
             f"{self._directory.path}: step {step} could not be saved: {_reason(error)} "
-            f"Committed steps: {self._directory.steps()}. Once the cause is gone, save it again."
+            f"{self._committed()}Once the cause is gone, save it again."
         )
+
+    def _committed(self) -> str:
+        with contextlib.suppress(CheckpointDirectoryError):
+            return f"Committed steps: {self._directory.steps()}. "
+        return ""
 
 
 def _of_first_process(name: str) -> str:

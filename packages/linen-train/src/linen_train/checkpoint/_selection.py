@@ -37,6 +37,35 @@ class Selection:
     dtypes: Mapping[str, np.dtype]
     strict: bool
 
+    @classmethod
+    def checked(cls, paths: Paths, rename: Any, dtypes: Any, strict: bool) -> "Selection":
+        """Return what the arguments of `restore` ask for.
+
+        Raises:
+            CheckpointPathError: one of them is of another type.
+        """
+        if isinstance(paths, str):
+            raise CheckpointPathError(
+                f"restore: found paths={paths!r}, expected several. Write paths=[{paths!r}]."
+            )
+        for name, value in {"rename": rename, "dtypes": dtypes}.items():
+            if value is not None and not isinstance(value, Mapping):
+                raise CheckpointPathError(
+                    f"restore: found {name}={value!r:.80}, expected a dict by prefix; the empty prefix "
+                    f"is that of all leaves. Write {name}={{'': ...}}."
+                )
+        parsed: dict[str, np.dtype] = {}
+        for prefix, dtype in (dtypes or {}).items():
+            try:
+                parsed[prefix] = np.dtype(dtype)
+            except TypeError as error:
+                raise CheckpointPathError(
+                    f"restore: found dtypes={{{prefix!r}: {dtype!r:.80}}}, expected a dtype of numbers. "
+                    "Write jnp.bfloat16."
+                ) from error
+        chosen = paths if paths is None or callable(paths) else [*paths]
+        return cls(chosen, dict(rename or {}), parsed, strict)
+
     def sources(self, place: str, saved: Leaves, targets: Mapping[str, Any]) -> dict[str, str]:
         """Return the path in the step for each path in the target that is restored.
 
@@ -68,8 +97,11 @@ class Selection:
             rows = [row for row in rows if row[0] not in (MISSING, UNEXPECTED)]
         if rows:
             rows.sort(key=lambda row: row[1])
+            remedy = _remedy(
+                rows, [(described[p], saved[s]) for p, s in sources.items() if s in saved]
+            )
             raise CheckpointMismatchError(
-                f"{place} does not fit the target: {table(rows, len(targets))}\n{_remedy(rows)}"
+                f"{place} does not fit the target: {table(rows, len(targets))}\n{remedy}"
             )
         return {path: source for path, source in sources.items() if source in saved}
 
@@ -168,9 +200,10 @@ def _with_source(row: Row, path: str, source: str) -> Row:
     return kind, text.replace(path, f"{path} (saved as {source})", 1) if source != path else text
 
 
-def _remedy(rows: list[Row]) -> str:
+def _remedy(rows: list[Row], pairs: list[tuple[LeafDescription, LeafDescription]]) -> str:
     kinds = {kind for kind, _ in rows}
-    if kinds == {"dtype"}:
+    others = [(target, saved) for target, saved in pairs if target.dtype != saved.dtype]
+    if kinds == {"dtype"} and all(_kind(t) == _kind(s) in _KINDS for t, s in others):
         return (
             "Make the target as the saved state was made, or ask for a cast: dtypes={path: dtype}."
         )
@@ -178,5 +211,10 @@ def _remedy(rows: list[Row]) -> str:
         return (
             "Make the target as the saved state was made, or choose: paths=[...], "
             "rename={target path: saved path}, strict=False."
+        )
+    if kinds == {"dtype"}:
+        return (
+            "Make the target as the saved state was made: random keys are never cast, and no kind of "
+            "number into another."
         )
     return "Make the target as the saved state was made."

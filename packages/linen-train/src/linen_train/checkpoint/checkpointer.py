@@ -11,6 +11,7 @@ This module checks what it is asked and says what is wrong; the work is done by 
 `_restoring` and what they use.
 """
 
+import contextlib
 import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +20,6 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 import jax
-import numpy as np
 
 from linen_train.checkpoint import _data_state
 from linen_train.checkpoint._directory import StepDirectory
@@ -35,7 +35,7 @@ from linen_train.errors import (
     CheckpointDataStateError,
     CheckpointError,
     CheckpointMetricError,
-    CheckpointPathError,
+    CheckpointNotFoundError,
     CheckpointStepError,
 )
 
@@ -49,7 +49,8 @@ class Checkpointer:
 
     Use it as a context manager, or call `close` at the end: both wait until the last step is
     committed. Where several processes train together, each makes a checkpointer of the same
-    directory, and all call `save`, `wait`, `restore` and `close` together.
+    directory, and all call `save`, `wait`, `restore` and `close` together. Within a process, one
+    thread calls them.
 
     Args:
         directory: where the steps are; made if it does not exist. A relative path is resolved
@@ -101,7 +102,8 @@ class Checkpointer:
         peer_timeout: float = 600.0,
     ) -> None:
         self._retention = Retention(keep_last, keep_best, best_metric, best_mode)
-        check_options(self._retention, every_steps, every_seconds, peer_timeout)
+        flags = {"asynchronous": asynchronous, "compression": compression}
+        check_options(self._retention, every_steps, every_seconds, peer_timeout, flags)
         self._schedule = Schedule(every_steps, every_seconds)
         self._asynchronous = asynchronous
         self._directory = StepDirectory(directory)
@@ -129,6 +131,10 @@ class Checkpointer:
         Returns:
             Whether to save it.
 
+        Raises:
+            CheckpointStepError: the step is no whole number.
+            CheckpointClosedError: the checkpointer is closed.
+
         Example:
             >>> import tempfile
             >>> from linen_train import Checkpointer
@@ -137,7 +143,8 @@ class Checkpointer:
             ...         [step for step in range(1, 31) if checkpointer.should_save(step)]
             [10, 20, 30]
         """
-        step = operator.index(step)
+        self._check_open()
+        step = self._number(step)
         return self._schedule.is_due(step) and self._is_new(step)
 
     def save(
@@ -165,8 +172,8 @@ class Checkpointer:
                 turned into numbers.
 
         Raises:
-            CheckpointStepError: the step is negative or not newer than the newest one.
-            CheckpointLeafError: a leaf is neither array nor number nor random key.
+            CheckpointStepError: the step is negative, not newer than the newest one, or no number.
+            CheckpointLeafError: a leaf is neither array nor number nor random key, or has no values.
             CheckpointMetadataError: the metadata cannot be written as JSON.
             CheckpointMetricError: a metric is no number, or `best_metric` is not among the metrics.
             CheckpointDataStateError: the state of the data cannot be written.
@@ -219,11 +226,7 @@ class Checkpointer:
             ...         checkpointer.latest_step()
             1
         """
-        if self._is_closed:
-            raise CheckpointClosedError(
-                f"{self.directory}: the checkpointer is closed. Use it inside its `with` block, or "
-                f"open it again: Checkpointer({str(self.directory)!r})."
-            )
+        self._check_open()
         try:
             self._saver.wait()
         except CheckpointError:
@@ -285,7 +288,10 @@ class Checkpointer:
             )
         self.wait()
         own = [step for step in self._reader.usable() if self._directory.is_own(step)]
-        metrics = {step: self._reader.manifest(step).metrics for step in own}
+        metrics: dict[int, dict[str, float]] = {}
+        for step in own:
+            with contextlib.suppress(CheckpointNotFoundError):  # a writer has deleted it meanwhile
+                metrics[step] = self._reader.manifest(step).metrics
         return next(iter(self._retention.ranked(metrics)), None)
 
     @overload
@@ -362,8 +368,8 @@ class Checkpointer:
             CheckpointNotFoundError: there is no such step, or no step at all.
             CheckpointMismatchError: the target differs from what was saved. The error lists the
                 differences by path.
-            CheckpointPathError: a prefix is the beginning of no path, or a cast would change the kind
-                of a number.
+            CheckpointPathError: a prefix is the beginning of no path, a cast would change the kind
+                of a number, or `paths`, `rename` or `dtypes` are no such collections.
             CheckpointFormatError: the step was written by a newer release.
             CheckpointReadError: files of the step are missing or damaged; with `fallback`, those of
                 every step.
@@ -386,14 +392,9 @@ class Checkpointer:
             dtype('float16')
         """
         self.wait()
-        selection = Selection(
-            paths if paths is None or callable(paths) else [*_not_text(paths)],
-            dict(rename or {}),
-            {prefix: np.dtype(dtype) for prefix, dtype in (dtypes or {}).items()},
-            strict,
-        )
+        selection = Selection.checked(paths, rename, dtypes, strict)
         read = self._reader.read_newest_intact if fallback else self._reader.read
-        return read(self._reader.existing(step), target, selection, verify=verify)
+        return read(step, target, selection, verify=verify)
 
     def data_state(self, step: int | None = None) -> Any:
         """Return the state of the data iterator that was saved with a step.
@@ -523,7 +524,7 @@ class Checkpointer:
               arrays-0.safetensors is missing: x
         """
         self.wait()
-        self._reader.verify(self._reader.existing(step))
+        self._reader.verify(step)
 
     def close(self) -> None:
         """Wait until the last save is committed, and let others save into the directory.
@@ -546,6 +547,7 @@ class Checkpointer:
         self._saver.close()
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(
@@ -554,14 +556,26 @@ class Checkpointer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except CheckpointError as failure:
+            if error is None:
+                raise
+            error.add_note(str(failure))  # what ended the block says more, and may be an exit
 
     def __repr__(self) -> str:
         return f"Checkpointer({str(self.directory)!r}, keep_last={self._retention.keep_last})"
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise CheckpointClosedError(
+                f"{self.directory}: the checkpointer is closed. Use it inside its `with` block, or "
+                f"open it again: Checkpointer({str(self.directory)!r})."
+            )
+
     def _manifest(self, step: int | None) -> Manifest:
         self.wait()
-        return self._reader.manifest(self._reader.existing(step))
+        return self._reader.manifest(step)
 
     def _is_new(self, step: int) -> bool:
         if self._last_saved is None:
@@ -569,7 +583,7 @@ class Checkpointer:
         return self._last_saved is None or step > self._last_saved
 
     def _newer(self, step: int | jax.Array) -> int:
-        step = operator.index(step)
+        step = self._number(step)
         newest = self.latest_step()
         if step < 0 or (newest is not None and step <= newest):
             expected = (
@@ -579,12 +593,18 @@ class Checkpointer:
                 f"{self.directory}: found step {step}, expected {expected}. To begin again from an "
                 "older step, save into another directory."
             )
+        place = self._directory.place(step)
+        if place.exists() and step not in self._reader.damaged:
+            raise CheckpointStepError(
+                f"{place}: found something that is no step, expected nothing. Move it elsewhere."
+            )
         return step
 
-
-def _not_text(paths: Iterable[str]) -> Iterable[str]:
-    if isinstance(paths, str):
-        raise CheckpointPathError(
-            f"restore: found paths={paths!r}, expected several. Write paths=[{paths!r}]."
-        )
-    return paths
+    def _number(self, step: Any) -> int:
+        try:
+            return operator.index(step)
+        except TypeError as error:
+            raise CheckpointStepError(
+                f"{self.directory}: found {step!r:.80} for a step, expected a whole number. Write "
+                "int(state.step)."
+            ) from error

@@ -44,11 +44,11 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
 
 
 class CheckpointStepError(CheckpointError, ValueError):
-    """A step cannot be saved: it is negative, or not newer than the newest one there is."""
+    """A step cannot be saved: it is no number, negative, not newer than the newest, or taken."""
 
 
 class CheckpointLeafError(CheckpointError, TypeError):
-    """A leaf of the state is neither an array nor a number, or two leaves share one path."""
+    """A leaf of the state is neither array nor number, has no values, or shares its path."""
 
 
 class CheckpointMetadataError(CheckpointError, TypeError):
