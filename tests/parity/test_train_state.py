@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +16,14 @@ PEER_SCALE = import_module("flax.training.dynamic_scale")
 SUBJECT = import_module("linen_train")
 STATES = {"peer": PEER_STATE.TrainState, "subject": SUBJECT.TrainState}
 SCALES = {"peer": PEER_SCALE.DynamicScale, "subject": SUBJECT.DynamicScale}
+SERIALIZATION = {
+    "peer": import_module("flax.serialization"),
+    "subject": import_module("linen_train.serialization"),
+}
+CHECKPOINTS = {
+    "peer": import_module("flax.training.checkpoints"),
+    "subject": import_module("linen_train.checkpoints"),
+}
 KEY = "_overwrite_with_gradient"
 
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
@@ -43,6 +52,19 @@ def predict(params: Any, x: jax.Array) -> jax.Array:
 def make_params() -> dict[str, jax.Array]:
     kernel = jax.random.normal(jax.random.key(0), (3, 2))
     return {"kernel": kernel, "bias": jnp.zeros(2)}
+
+
+def from_bytes(reader: str, target: Any, saved: Any, _: Path) -> Any:
+    """Write with the library that is not the reader; read."""
+    writer = next(name for name in STATES if name != reader)
+    return SERIALIZATION[reader].from_bytes(target, SERIALIZATION[writer].to_bytes(saved))
+
+
+def from_file(reader: str, target: Any, saved: Any, directory: Path) -> Any:
+    """The same through files."""
+    writer = next(name for name in STATES if name != reader)
+    CHECKPOINTS[writer].save_checkpoint_multiprocess(str(directory), saved, 3)
+    return CHECKPOINTS[reader].restore_checkpoint(str(directory), target)
 
 
 @jax.jit
@@ -95,6 +117,30 @@ def test_subclasses_written_for_the_peer(name: str) -> None:
     assert state.batch_stats["mean"].tolist() == [1.0, 1.0]
     assert state.replace(step=5).step == 5
     assert state.dynamic_scale.scale == 65536.0
+
+
+@pytest.mark.parametrize("read", [from_bytes, from_file], ids=["bytes", "file"])
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize("writer", STATES)
+def test_states_are_exchanged(
+    writer: str, make: Callable[[], Any], read: Callable[..., Any], tmp_path: Path
+) -> None:
+    class Peer(STATES["peer"]):
+        batch_stats: Any
+
+    class Subject(STATES["subject"]):
+        batch_stats: Any
+
+    def state(kind: Any, mean: jax.Array) -> Any:
+        fields = {"apply_fn": predict, "params": make_params(), "tx": make()}
+        return kind.create(**fields, batch_stats={"mean": mean})
+
+    kinds = {"peer": Peer, "subject": Subject}
+    saved = state(kinds.pop(writer), jnp.ones(2)).apply_gradients(grads=make_params())
+    ((reader, kind),) = kinds.items()
+    restored = read(reader, state(kind, jnp.zeros(2)), saved, tmp_path)
+    assert isinstance(restored, kind)
+    assert_same(saved, restored)
 
 
 @pytest.mark.parametrize("make", [OPTIMIZERS["adamw"], OPTIMIZERS["sgd"]], ids=["adamw", "sgd"])

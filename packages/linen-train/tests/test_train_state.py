@@ -9,7 +9,9 @@ import optax
 import pytest
 
 from linen_core import struct
-from linen_train import TrainState
+from linen_core.errors import StateDictMismatchError
+from linen_core.state_dict import from_state_dict, to_state_dict
+from linen_train import DynamicScale, TrainState
 from linen_train.errors import TrainStateError
 
 
@@ -96,6 +98,34 @@ def test_parameters_among_the_collections() -> None:
         TrainState.create(
             apply_fn=Line(1.0).apply, params={}, tx=optax.sgd(1.0), collections={"params": {}}
         )
+
+
+def test_fields_that_there_are_not() -> None:
+    with pytest.raises(TrainStateError, match=r"\['batch_stats'\].* collections=\{'batch_stats': "):
+        make_state(batch_stats={"mean": jnp.zeros(3)})
+
+
+class MeasuredState(TrainState):
+    best: Any
+
+
+def test_the_state_dict_has_what_is_used() -> None:
+    def keys(state: TrainState) -> set[str]:
+        return set(to_state_dict(state))
+
+    used = {"step", "params", "opt_state"}
+    bare = {"apply_fn": Line(1.0).apply, "params": {"bias": jnp.ones(3)}, "tx": optax.sgd(1.0)}
+    assert keys(TrainState.create(**bare)) == used
+    assert keys(MeasuredState.create(**bare, best=None)) == {*used, "best"}
+    full = make_state(ema_decay=0.5, dynamic_scale=DynamicScale())
+    assert keys(full) == {*used, "collections", "rngs", "ema_params", "dynamic_scale"}
+    restored = from_state_dict(
+        make_state(ema_decay=0.5, dynamic_scale=DynamicScale()),
+        {**to_state_dict(full), "step": jnp.array(7)},
+    )
+    chex.assert_trees_all_equal(restored, full.replace(step=jnp.array(7)))
+    with pytest.raises(StateDictMismatchError, match="ema_params"):
+        from_state_dict(make_state(dynamic_scale=DynamicScale()), to_state_dict(full))
 
 
 def test_a_bare_key() -> None:
@@ -224,6 +254,8 @@ MISFITS: dict[str, tuple[Any, str]] = {
     "unknown": ({"bias": jnp.ones(3), "kernel": jnp.ones(1)}, "kernel is no parameter"),
     "renamed": ({"bais": jnp.ones(3)}, "bias is missing; bais is no parameter"),
     "shape": ({"bias": jnp.ones((2, 2))}, "bias is [2, 2], its parameter [3]"),
+    "stretching": ({"bias": jnp.ones((4, 1))}, "bias is [4, 1], its parameter [3]"),
+    "stretched": ({"bias": jnp.ones(1)}, "bias is [1], its parameter [3]"),
     "container": ([jnp.ones(3)], "bias is missing; 0 is no parameter"),
 }
 

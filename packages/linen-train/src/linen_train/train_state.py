@@ -22,8 +22,12 @@ optimizer reuses the traces of the first one, as long as the two are configured 
 parameters with every fourth batch of gradients. `step` counts the batches, so that each draws random
 keys of its own; the optimizer inside, with its schedules, counts updates (`opt_state.gradient_step`),
 and so does the moving average, which only moves when the parameters do.
+
+The *state dict* of a train state, which `serialization.to_bytes` writes, leaves out other collections,
+random keys, average and scale where there are none. It is then that of `flax.training.train_state`.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -32,6 +36,7 @@ import jax.numpy as jnp
 import optax
 
 from linen_core import struct
+from linen_core.state_dict import register_container
 from linen_train import _ema, _overwrite
 from linen_train._by_value import FunctionByValue, optimizer_by_value
 from linen_train._overwrite import OVERWRITE_WITH_GRADIENT
@@ -90,6 +95,10 @@ class TrainState(struct.PyTreeNode):
     )
     dynamic_scale: DynamicScale | None = struct.field(default_factory=lambda: None, kw_only=True)
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _register(cls)
+
     @classmethod
     def create(
         cls,
@@ -122,8 +131,8 @@ class TrainState(struct.PyTreeNode):
             A state at step 0.
 
         Raises:
-            TrainStateError: `collections` holds the parameters, `rngs` is not a mapping, or
-                `ema_decay` is out of range.
+            TrainStateError: `collections` holds the parameters, `rngs` is not a mapping, there is
+                no such field, or `ema_decay` is out of range.
 
         Example:
             >>> import jax, jax.numpy as jnp, optax
@@ -139,6 +148,12 @@ class TrainState(struct.PyTreeNode):
             ['batch_stats', 'params']
         """
         _check_created(collections, rngs, ema_decay)
+        if unknown := sorted(fields.keys() - {field.name for field in dataclasses.fields(cls)}):
+            raise TrainStateError(
+                f"{cls.__name__}.create: found the fields {unknown}, which the state does not have. "
+                f"Collections of the model go together, collections={{{unknown[0]!r}: ...}}; other "
+                "fields are added by a subclass."
+            )
         if isinstance(scale := fields.get("dynamic_scale"), DynamicScale):
             # Arrays from the first step on, so that the second is not traced anew.
             fields["dynamic_scale"] = scale.replace(
@@ -231,7 +246,7 @@ class TrainState(struct.PyTreeNode):
 
         Raises:
             TrainStateError: a collection is updated that the state does not carry, or gradients do
-                not have the structure of the parameters.
+                not have the structure and shapes of the parameters.
 
         Example:
             >>> import jax.numpy as jnp, optax
@@ -287,6 +302,8 @@ class TrainState(struct.PyTreeNode):
 
     def _optimize(self, grads: Any, params: Any, arguments: dict[str, Any]) -> tuple[Any, Any]:
         """Return parameters and optimizer state after an update."""
+        if _broadcasts(grads, params):
+            raise _unfit(_differing(grads, params))
         try:
             tx = optax.with_extra_args_support(self.tx)
             changes, opt_state = tx.update(grads, self.opt_state, params, **arguments)
@@ -294,10 +311,7 @@ class TrainState(struct.PyTreeNode):
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             if not (differing := _differing(grads, params)):
                 raise
-            raise TrainStateError(
-                f"TrainState.apply_gradients: found gradients that do not fit the parameters: "
-                f"{differing}. Differentiate with respect to state.params, all of it."
-            ) from error
+            raise _unfit(differing) from error
 
     def _averaged(self, params: Any, opt_state: Any) -> Any:
         """Return the moving average after an update, if it was one."""
@@ -308,6 +322,33 @@ class TrainState(struct.PyTreeNode):
             return average
         updated = opt_state.gradient_step != self.opt_state.gradient_step
         return _where(updated, average, self.ema_params)
+
+
+_OPTIONAL = ("collections", "rngs", "ema_params", "dynamic_scale")
+
+
+def _entries(state: TrainState) -> dict[str, Any]:
+    """Return the children of a state by name, without those that it does not use."""
+    entries: dict[str, Any] = {}
+    for field in dataclasses.fields(state):
+        value = getattr(state, field.name)
+        # A subclass that declares such a field anew, for positions say, means to have it.
+        is_unused = field.name in _OPTIONAL and field.kw_only and (value is None or value == {})
+        if field.metadata.get("pytree_node", True) and not is_unused:
+            entries[field.name] = value
+    return entries
+
+
+def _register(cls: type[TrainState]) -> None:
+    register_container(
+        cls,
+        entries=_entries,
+        rebuild=lambda state, values: state.replace(**values),
+        override=True,
+    )
+
+
+_register(TrainState)
 
 
 def _check_created(collections: Any, rngs: Any, ema_decay: float | None) -> None:
@@ -330,6 +371,22 @@ def _check_created(collections: Any, rngs: Any, ema_decay: float | None) -> None
 
 def _where(condition: bool | jax.Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda one, other: jnp.where(condition, one, other), new, old)
+
+
+def _broadcasts(grads: Any, params: Any) -> bool:
+    """Whether gradients have the structure of the parameters, but not their shapes."""
+    leaves, structure = jax.tree.flatten(grads)
+    expected, structure_of_params = jax.tree.flatten(params)
+    return structure == structure_of_params and any(
+        jnp.shape(leaf) != jnp.shape(other) for leaf, other in zip(leaves, expected, strict=True)
+    )
+
+
+def _unfit(differing: str) -> TrainStateError:
+    return TrainStateError(
+        "TrainState.apply_gradients: found gradients that do not fit the parameters: "
+        f"{differing}. Differentiate with respect to state.params, all of it."
+    )
 
 
 def _differing(grads: Any, params: Any) -> str:
