@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from linen_train import Checkpointer, fit
+from linen_train import Checkpointer, TrainState, fit
 from linen_train.errors import NonFiniteError
-from linen_train.loop._finite import first_bad_leaf
+from linen_train.loop._finite import FiniteCheck
 from linen_train.metrics import Mean
 
 STATES: dict[str, tuple[Any, tuple[str, str] | None]] = {
@@ -21,6 +22,7 @@ STATES: dict[str, tuple[Any, tuple[str, str] | None]] = {
     "both": ({"params": {"w": jnp.array([jnp.inf, jnp.nan])}}, ("params/w", "nan")),
     "first": ({"params": [jnp.array(jnp.inf), jnp.array(jnp.nan)]}, ("params/0", "inf")),
     "others": ({"params": {}, "best": jnp.array(jnp.inf)}, None),
+    "statistics": ({"params": {}, "mean": jnp.full(2, jnp.nan)}, ("mean", "nan")),
     "integers": ({"params": {"w": jnp.array(3)}}, None),
     "bfloat16": ({"params": {"w": jnp.array(jnp.nan, jnp.bfloat16)}}, ("params/w", "nan")),
     "numpy": ({"params": {"w": np.array([np.nan], np.float32)}}, ("params/w", "nan")),
@@ -33,7 +35,39 @@ STATES: dict[str, tuple[Any, tuple[str, str] | None]] = {
 
 @pytest.mark.parametrize(("state", "expected"), STATES.values(), ids=STATES)
 def test_first_bad_leaf(state: Any, expected: tuple[str, str] | None) -> None:
-    assert first_bad_leaf(state) == expected
+    fine = jax.tree.map(lambda leaf: leaf if is_key(leaf) else jnp.zeros_like(leaf), state)
+    assert FiniteCheck(fine).first_bad_leaf(state) == expected
+
+
+def is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def test_what_is_infinite_from_the_beginning_may_be() -> None:
+    mask = jnp.array([0.0, -jnp.inf])
+    state = {"params": {"w": jnp.ones(2)}, "masks": mask, "nu": jnp.zeros(2)}
+    check = FiniteCheck(state)
+    assert check.first_bad_leaf(state) is None
+    assert check.first_bad_leaf({**state, "nu": mask}) == ("nu", "inf")
+    bad = {**state, "params": {"w": mask}}
+    assert check.first_bad_leaf({**bad, "nu": mask}) == ("params/w", "inf")  # parameters first
+    assert FiniteCheck(bad).first_bad_leaf(bad) == ("params/w", "inf")
+
+
+def test_a_bad_optimizer_state_is_not_saved(tmp_path: Path) -> None:
+    def train_step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
+        large = jnp.where(state.step == 6, 1e30, 1e-3)  # its square overflows
+        return state.apply_gradients(grads={"w": jnp.full(3, large)}), {"loss": 1.0}
+
+    state = TrainState.create(
+        apply_fn=lambda variables: None, params={"w": jnp.zeros(3)}, tx=optax.adam(0.1)
+    )
+    with Checkpointer(tmp_path, every_steps=2) as checkpointer:
+        with pytest.raises(
+            NonFiniteError, match="found inf in opt_state/0/nu/w at step 8, or at one"
+        ):
+            fit(state, train_step, [np.zeros(1)] * 20, checkpointer=checkpointer)
+        assert checkpointer.latest_step() == 6
 
 
 def make_state() -> Any:
@@ -81,7 +115,7 @@ def test_the_very_step_is_named(bad: int, where: str) -> None:
     error = failed(make_step(bad, where), log_every=log_every)
     assert (error.step, error.batch, error.path) == (bad, bad, "metrics/loss")
     epoch, batch = divmod(bad - 1, 10)
-    also = " The first parameter that is not finite is params/kernel." * ("params" in where)
+    also = " The first leaf of the state that is not finite is params/kernel." * ("params" in where)
     assert str(error) == (
         f"fit: found nan in metrics/loss at step {bad}, batch {bad} (batch {batch + 1} of epoch "
         f"{epoch + 1}), expected finite numbers.{also} No state is saved: give fit a checkpointer. "
@@ -94,12 +128,20 @@ def test_the_very_step_is_named(bad: int, where: str) -> None:
 def test_parameters_alone_are_bad_since_the_last_check() -> None:
     error = failed(make_step(13, "params"))
     assert (error.step, error.path, error.good_step) == (15, "params/kernel", 10)
-    assert "found nan in params/kernel at step 15, or at one of the 5 steps before it" in str(error)
+    assert "found nan in params/kernel at step 15, or at one of the 4 steps before it" in str(error)
 
 
 def test_each_step_is_checked_on_request() -> None:
     error = failed(make_step(13, "params"), check_finite="step")
     assert (error.step, error.path, error.good_step) == (13, "params/kernel", 12)
+    assert "at step 13, batch 13" in str(error)
+    assert "optimizer); check_finite=None goes on regardless." in str(error)
+
+
+def test_no_step_was_due_to_be_saved(tmp_path: Path) -> None:
+    error = failed(make_step(3, "metrics params", donate=True), tmp_path, every_steps=40)
+    assert error.saved_step is None
+    assert "No state is saved, because none was due before: lower every_steps." in str(error)
 
 
 @pytest.mark.parametrize(

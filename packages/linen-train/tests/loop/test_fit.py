@@ -4,7 +4,7 @@ import io
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,82 +12,41 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import rich.console
 
 from linen_train import Checkpointer, Event, Every, Hook, TrainState, fit
-from linen_train.data import ArrayLoader
 from linen_train.errors import (
-    LoopArgumentError,
+    CheckpointWarning,
     LoopDataError,
     LoopMetricsError,
     LoopResumeError,
     StepFunctionError,
 )
-from linen_train.metrics import Mean, MetricCollection
+from linen_train.metrics import Last, Mean, MetricCollection
 
-EXAMPLES = 24
-BATCH = 4
-IN_EPOCH = EXAMPLES // BATCH
-
-
-def predict(variables: Any, x: jax.Array) -> jax.Array:
-    return x @ variables["params"]["kernel"]
-
-
-OPTIMIZER = optax.adam(0.05)
-
-
-def make_state() -> TrainState:
-    return TrainState.create(
-        apply_fn=predict,
-        params={"kernel": jnp.zeros(2)},
-        tx=OPTIMIZER,
-        rngs={"noise": jax.random.key(3)},
-        ema_decay=0.9,
-    )
+from .line import (
+    BATCH,
+    IN_EPOCH,
+    Patience,
+    Rows,
+    evaluate,
+    generated,
+    make_batches,
+    make_loader,
+    make_state,
+    run,
+    train_step,
+    without_rates,
+)
 
 
 @jax.jit
-def train_step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
-    noise = 0.01 * jax.random.normal(state.step_rngs()["noise"], batch["y"].shape)
-
-    def loss_of(params: Any) -> jax.Array:
-        return ((state.apply_fn({"params": params}, batch["x"]) + noise - batch["y"]) ** 2).mean()
-
-    loss, grads = jax.value_and_grad(loss_of)(state.params)
-    return state.apply_gradients(grads=grads), {"loss": loss, "first": batch["y"][0]}
-
-
-@jax.jit
-def evaluate(state: TrainState) -> dict[str, jax.Array]:
-    return {"distance": jnp.abs(state.params["kernel"] - jnp.array([1.0, -2.0])).sum()}
-
-
-def make_loader(epochs: int | None = None) -> ArrayLoader:
-    x = np.random.default_rng(0).normal(size=(EXAMPLES, 2)).astype(np.float32)
-    y = x @ np.array([1.0, -2.0], np.float32)
-    return ArrayLoader({"x": x, "y": y}, BATCH, epochs=epochs, shuffle_seed=1)
-
-
-def make_batches() -> list[Any]:
-    return list(make_loader(epochs=1))
-
-
-class Rows:
-    """A writer that remembers; numbers that no two runs agree on are left out."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[int, dict[str, float]]] = []
-        self.flushes = 0
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        kept = {k: v for k, v in values.items() if not k.endswith("_per_second")}
-        self.rows.append((step, kept))
-
-    def flush(self) -> None:
-        self.flushes += 1
+def measured_step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
+    """Make the same step, with metrics that merge beside the others."""
+    state, metrics = train_step(state, batch)
+    several = {"y": Mean.from_batch(batch["y"]), "last": Last.from_batch(metrics["loss"])}
+    return state, {**metrics, "x": Mean.from_batch(batch["x"]), "": MetricCollection(several)}
 
 
 def bare(steps: int) -> tuple[TrainState, list[dict[str, float]]]:
@@ -97,11 +56,6 @@ def bare(steps: int) -> tuple[TrainState, list[dict[str, float]]]:
         state, found = train_step(state, next(batches))
         metrics.append({name: float(value) for name, value in found.items()})
     return state, metrics
-
-
-def run(steps: int | None = None, data: Any = None, **options: Any) -> Any:
-    data = make_loader() if data is None else data
-    return fit(make_state(), train_step, data, num_steps=steps, **options)
 
 
 def test_it_is_the_loop_that_one_would_write_by_hand() -> None:
@@ -159,61 +113,6 @@ def test_when_it_ends(options: dict[str, Any], steps: int, reason: str) -> None:
     result = fit(make_state(), train_step, loader, **options)
     assert (result.step, result.stopped_by) == (steps, reason)
     assert int(result.state.step) == steps
-
-
-def generated() -> Iterator[Any]:
-    yield from make_batches()
-
-
-class Again:
-    """Data that can be read again, as that of other libraries."""
-
-    def __iter__(self) -> Iterator[Any]:
-        return generated()
-
-    def __len__(self) -> int:
-        return IN_EPOCH
-
-
-DATA: dict[str, tuple[Callable[[], Any], dict[str, Any], int]] = {
-    "list": (make_batches, {"epochs": 3}, 3 * IN_EPOCH),
-    "list_once": (make_batches, {"epochs": 1}, IN_EPOCH),
-    "list_by_itself": (make_batches, {}, IN_EPOCH),
-    "iterable_by_itself": (Again, {}, IN_EPOCH),
-    "list_in_steps": (make_batches, {"num_steps": 8}, 8),
-    "generator": (generated, {}, IN_EPOCH),
-    "iterable": (Again, {"epochs": 2}, 2 * IN_EPOCH),
-    "iterable_in_steps": (Again, {"num_steps": 8}, 8),
-    "nothing": (list, {"num_steps": 8}, 0),
-}
-
-
-@pytest.mark.parametrize(("make", "options", "steps"), DATA.values(), ids=DATA)
-@pytest.mark.parametrize("prefetch", [0, 2])
-def test_data(make: Callable[[], Any], options: dict[str, Any], steps: int, prefetch: int) -> None:
-    seen = []
-
-    def step_fn(state: int, batch: Any) -> tuple[int, dict[str, Any]]:
-        seen.append(float(batch["y"][0]))
-        return state + 1, {}
-
-    result = fit(0, step_fn, make(), prefetch=prefetch, **options)
-    assert (result.step, result.state) == (steps, steps)
-    once = [float(batch["y"][0]) for batch in make_batches()]
-    assert seen == (once * 3)[:steps]
-
-
-def test_prefetched_batches_have_the_sharding() -> None:
-    mesh = jax.make_mesh((4,), ("data",))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    seen = []
-
-    def step_fn(state: int, batch: Any) -> tuple[int, dict[str, Any]]:
-        seen.append(batch["x"].sharding)
-        return state, {}
-
-    fit(0, step_fn, make_batches(), epochs=1, prefetch=1, sharding=sharding)
-    assert seen == [sharding] * IN_EPOCH
 
 
 def test_evaluation_after_each_epoch_and_in_the_end() -> None:
@@ -283,21 +182,6 @@ def test_a_hook_stops() -> None:
     assert (result.step, result.stopped_by, result.exit_code) == (7, "hook", 0)
 
 
-class Patience:
-    """Stops when a metric is above a limit."""
-
-    def __init__(self, limit: float = 2.0, seen: tuple[float, ...] = ()) -> None:
-        self.limit = limit
-        self.seen = seen
-
-    @property
-    def should_stop(self) -> bool:
-        return any(value > self.limit for value in self.seen)
-
-    def update(self, metric: float) -> "Patience":
-        return Patience(self.limit, (*self.seen, metric))
-
-
 def interrupting(step: int, number: signal.Signals = signal.SIGTERM) -> Hook:
     """Return a hook that gets the process a signal in the middle of a step."""
     return Hook(1, lambda event: os.kill(os.getpid(), number) if event.step == step else None)
@@ -320,11 +204,15 @@ def test_early_stopping(by_evaluation: bool) -> None:
     )
 
 
-def checkpointed(directory: Path, steps: int, **options: Any) -> tuple[Any, Rows]:
+def checkpointed(
+    directory: Path, steps: int, hooks: Sequence[Hook] = (), **options: Any
+) -> tuple[Any, Rows]:
     rows = Rows()
     with Checkpointer(directory, every_steps=5, keep_last=None) as checkpointer:
         result = run(
             steps,
+            step_fn=measured_step,
+            hooks=[Hook(4, lambda event: {"hooked": event.metrics["distance"]}), *hooks],
             log_every=3,
             evaluate=evaluate,
             evaluate_every=4,
@@ -339,7 +227,7 @@ def checkpointed(directory: Path, steps: int, **options: Any) -> tuple[Any, Rows
 
 
 @pytest.mark.parametrize("prefetch", [0, 3])
-@pytest.mark.parametrize("parts", [[11], [5], [2, 9], [3, 6, 12]], ids=str)
+@pytest.mark.parametrize("parts", [[11], [5], [2, 9], [3, 6, 12], [7, 15]], ids=str)
 def test_a_run_in_parts_is_the_run_in_one(tmp_path: Path, parts: list[int], prefetch: int) -> None:
     whole, rows = checkpointed(tmp_path / "whole", 16)
     found = []
@@ -354,6 +242,7 @@ def test_a_run_in_parts_is_the_run_in_one(tmp_path: Path, parts: list[int], pref
     chex.assert_trees_all_equal(result.state, whole.state)
     assert (result.step, result.stopped_by) == (16, "steps")
     assert result.history == whole.history
+    assert without_rates(result.metrics) == without_rates(whole.metrics)
     assert result.early_stopping.seen == whole.early_stopping.seen
     assert [*found, *part.rows] == rows.rows
     with Checkpointer(tmp_path / "parts") as checkpointer:
@@ -403,7 +292,21 @@ def test_the_end_is_saved_once(tmp_path: Path) -> None:
             resume=True,
         )
         assert (again.step, again.stopped_by, again.saved_step) == (6, "steps", 6)
+        assert again.metrics["loss"] == checkpointer.metrics()["loss"]  # known from the first run
         assert checkpointer.steps() == [3, 6]
+
+
+def test_a_damaged_step_is_passed_over(tmp_path: Path) -> None:
+    whole, _ = checkpointed(tmp_path / "whole", 12)
+    checkpointed(tmp_path / "run", 10)
+    for file in (tmp_path / "run" / "10").glob("arrays-*"):
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.warns(CheckpointWarning, match="restored step 5, the newest one that is intact"):
+        result, _ = checkpointed(tmp_path / "run", 12, resume=True)
+    chex.assert_trees_all_equal(result.state, whole.state)
+    assert result.history == whole.history
+    with Checkpointer(tmp_path / "run") as checkpointer:
+        assert checkpointer.steps() == [5, 10, 12]
 
 
 def test_to_resume_without_a_checkpoint_is_to_begin(tmp_path: Path) -> None:
@@ -471,7 +374,7 @@ def test_what_cannot_be_resumed(tmp_path: Path) -> None:
         "fit: cannot go on in the data: the iterator of generator has no get_state and set_state."
     )
     text = refused(tmp_path / "run", make_batches()[:3], LoopDataError, resume=True)
-    assert text.startswith("fit: found a position in None batches, but data has 3.")
+    assert text.startswith("fit: found a position in data of another kind, but data has 3 batch")
     with Checkpointer(tmp_path / "other") as checkpointer:
         checkpointer.save(4, make_state(), metadata={"epoch": 1})
     text = refused(tmp_path / "other", None, LoopResumeError, resume=True)
@@ -480,36 +383,6 @@ def test_what_cannot_be_resumed(tmp_path: Path) -> None:
         run(4, generated(), checkpointer=checkpointer)
     text = refused(tmp_path / "unknown", None, LoopDataError, resume=True)
     assert "the checkpoint holds no position in the data" in text
-
-
-ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
-    "both": ({"num_steps": 1, "epochs": 1}, "expected one of the two"),
-    "negative": ({"num_steps": -1}, "found num_steps=-1, expected at least 0"),
-    "no_epoch": ({"epochs": 0}, "found epochs=0, expected at least 1"),
-    "fraction": ({"num_steps": 1.5}, "found num_steps=1.5, expected a whole number"),
-    "bool": ({"epochs": True}, "found epochs=True, expected a whole number"),
-    "log": ({"log_every": 0}, "found steps=0, expected 1 or more"),
-    "nothing_to_evaluate": ({"evaluate_every": 3}, "found evaluate_every=3 without evaluate"),
-    "nothing_to_resume": ({"resume": True}, "found resume=True without a checkpointer"),
-    "metadata": ({"metadata": {"fit": 1}}, "found 'fit' in metadata"),
-    "no_monitor": ({"early_stopping": Patience()}, "found early_stopping without monitor"),
-    "finite": ({"check_finite": "always"}, "found check_finite='always'"),
-    "prefetch": ({"prefetch": -1}, "found prefetch=-1"),
-}
-
-
-@pytest.mark.parametrize(("options", "text"), ARGUMENTS.values(), ids=ARGUMENTS)
-def test_arguments(options: dict[str, Any], text: str) -> None:
-    with pytest.raises(LoopArgumentError) as caught:
-        fit(make_state(), train_step, make_loader(), **options)
-    assert text in str(caught.value)
-
-
-def test_data_that_is_none() -> None:
-    with pytest.raises(LoopArgumentError, match="found data of type int, expected batches"):
-        run(3, 7)
-    with pytest.raises(LoopArgumentError, match="does not tell how many batches an epoch has"):
-        fit(make_state(), train_step, generated(), epochs=1)
 
 
 @pytest.mark.parametrize(
@@ -550,6 +423,13 @@ def test_names_that_stand_for_two_things() -> None:
 def test_a_monitor_that_is_missing() -> None:
     with pytest.raises(LoopMetricsError, match=r"found \['distance'\], expected the metric 'los'"):
         run(3, evaluate=evaluate, early_stopping=Patience(), monitor="los")
+
+
+def test_the_bar_knows_where_the_data_ends() -> None:
+    output = io.StringIO()
+    console = rich.console.Console(file=output, force_terminal=True, width=100)
+    run(None, make_loader(epochs=2), progress=console)
+    assert "epoch 2/2  step 12/12" in output.getvalue()
 
 
 def test_a_console_that_is_no_terminal_shows_nothing() -> None:

@@ -43,9 +43,8 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         (1, 1, ["d", ("train", 1), "stop"]),
         (8, 8, ["d", ("train", 8), "stop"]),
         (7, 20, ["d", ("train", 7), ("train", 8), "stop"]),
-        (9, 10, []),
     ],
-    ids=["middle", "first", "last", "cut_off", "beyond"],
+    ids=["middle", "first", "last", "cut_off"],
 )
 def test_the_window(traced: list[Any], first: int, last: int, expected: list[Any]) -> None:
     fit(jnp.zeros(()), step_fn, BATCHES, num_steps=8, profile=Profile("d", first, last))

@@ -77,6 +77,18 @@ def test_the_second_ctrl_c_stops_at_once() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_second_sigterm_says_nothing_new(tmp_path: Path) -> None:
+    def thrice(event: Event) -> None:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+
+    with Checkpointer(tmp_path, every_steps=100) as checkpointer:
+        result = fit(
+            0, step_fn, BATCHES, num_steps=20, hooks=[Hook(2, thrice)], checkpointer=checkpointer
+        )
+    assert (result.step, result.saved_step, result.exit_code) == (3, 3, 143)
+
+
 def test_handlers_come_back_after_an_error() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import jax
@@ -48,11 +49,39 @@ def test_log_and_row_are_emptied_on_their_own() -> None:
 def test_sums_go_on_from_those_of_an_earlier_run() -> None:
     first = filled([{"loss": 0.1}, {"loss": 0.2}], [1, 2])
     second = Window()
-    second.log.restore(first.log.sums())
+    second.log.restore(first.log.sums(), {})
     second.add(3, 1, {"loss": 0.7})
     second.fold()
     whole = filled([{"loss": 0.1}, {"loss": 0.2}, {"loss": 0.7}], [1, 2, 1])
     assert second.log.means() == whole.log.means()
+
+
+def merging(step: int) -> dict[str, Any]:
+    value = np.float32(step)
+    return {
+        "mean": Mean.from_batch(value),
+        "all": MetricCollection({"last": Last.from_batch(value)}),
+    }
+
+
+def test_metrics_that_merge_go_on_from_an_earlier_run() -> None:
+    first = filled([merging(1), merging(2)])
+    kept = json.loads(json.dumps(first.log.merged()))
+    second = Window()
+    second.log.restore({}, kept)
+    assert second.log.means() == first.log.means() == {"mean": 1.5, "all/last": 2.0}
+    assert second.log.merged() == kept
+    second.add(3, 1, merging(9))
+    second.fold()
+    assert second.log.means() == {"mean": 4.0, "all/last": 9.0}
+    other = Window()
+    other.log.restore({}, kept)
+    other.add(3, 1, {"mean": Last.from_batch(7.0), "all": merging(8)["all"]})
+    other.fold()
+    assert other.log.means() == {
+        "mean": 7.0,
+        "all/last": 8.0,
+    }  # a metric of another kind begins anew
 
 
 @pytest.mark.parametrize("count", [1, 3, 31, 32, 33, 100])

@@ -1,6 +1,8 @@
 """Checks of what callers pass to a checkpointer beside trees."""
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,16 @@ from linen_train.errors import (
     CheckpointMetadataError,
     CheckpointMetricError,
     CheckpointOptionError,
+    CheckpointStepError,
 )
 
-__all__ = ["check_options", "checked_metadata", "checked_metrics"]
+__all__ = [
+    "check_new",
+    "check_options",
+    "checked_metadata",
+    "checked_metrics",
+    "checked_number",
+]
 
 
 def check_options(
@@ -56,6 +65,45 @@ def check_options(
         _refuse(f"every_seconds={every_seconds}, expected more than 0")
     if not peer_timeout > 0:
         _refuse(f"peer_timeout={peer_timeout}, expected more than 0 seconds")
+
+
+def checked_number(directory: Path, step: Any) -> int:
+    """Return the number of a step.
+
+    Raises:
+        CheckpointStepError: it is none.
+    """
+    try:
+        return operator.index(step)
+    except TypeError as error:
+        raise CheckpointStepError(
+            f"{directory}: found {step!r:.80} for a step, expected a whole number. Write "
+            "int(state.step)."
+        ) from error
+
+
+def check_new(place: Path, newest: int | None, damaged: Collection[int]) -> None:
+    """Refuse to save a step that is not newer than all there are, or whose place is taken.
+
+    Args:
+        place: the directory of the step.
+        newest: the newest step there is.
+        damaged: steps that make room.
+
+    Raises:
+        CheckpointStepError: it cannot be saved.
+    """
+    step = int(place.name)
+    if step < 0 or (newest is not None and step <= newest):
+        expected = "0 or more" if newest is None else f"more than {newest}, the newest step there"
+        raise CheckpointStepError(
+            f"{place.parent}: found step {step}, expected {expected}. To begin again from an older "
+            "step, save into another directory."
+        )
+    if place.exists() and step not in damaged:
+        raise CheckpointStepError(
+            f"{place}: found something that is no step, expected nothing. Move it elsewhere."
+        )
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:

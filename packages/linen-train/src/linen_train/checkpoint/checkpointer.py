@@ -12,7 +12,6 @@ This module checks what it is asked and says what is wrong; the work is done by 
 """
 
 import contextlib
-import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -24,7 +23,13 @@ import jax
 from linen_train.checkpoint import _data_state
 from linen_train.checkpoint._directory import StepDirectory
 from linen_train.checkpoint._manifest import Manifest
-from linen_train.checkpoint._options import check_options, checked_metadata, checked_metrics
+from linen_train.checkpoint._options import (
+    check_new,
+    check_options,
+    checked_metadata,
+    checked_metrics,
+    checked_number,
+)
 from linen_train.checkpoint._reader import StepReader
 from linen_train.checkpoint._retention import Retention
 from linen_train.checkpoint._saving import Saver, Snapshot
@@ -36,7 +41,6 @@ from linen_train.errors import (
     CheckpointError,
     CheckpointMetricError,
     CheckpointNotFoundError,
-    CheckpointStepError,
 )
 
 __all__ = ["Checkpointer"]
@@ -119,6 +123,11 @@ class Checkpointer:
         """The absolute path of the directory that holds the steps."""
         return self._directory.path
 
+    @property
+    def best_metric(self) -> str | None:
+        """The name of the metric that tells which steps are best; None where none does."""
+        return self._retention.metric
+
     def should_save(self, step: int | jax.Array) -> bool:
         """Whether a step is due, by `every_steps` or by `every_seconds`; every one without these.
 
@@ -144,7 +153,7 @@ class Checkpointer:
             [10, 20, 30]
         """
         self._check_open()
-        step = self._number(step)
+        step = checked_number(self.directory, step)
         return self._schedule.is_due(step) and self._is_new(step)
 
     def save(
@@ -192,7 +201,8 @@ class Checkpointer:
             {'position': 7} {'loss': 0.5}
         """
         self.wait()
-        step = self._newer(step)
+        step = checked_number(self.directory, step)
+        check_new(self._directory.place(step), self.latest_step(), self._reader.damaged)
         snapshot = Snapshot.take(
             step,
             state,
@@ -581,30 +591,3 @@ class Checkpointer:
         if self._last_saved is None:
             self._last_saved = self.latest_step()  # which lists the directory
         return self._last_saved is None or step > self._last_saved
-
-    def _newer(self, step: int | jax.Array) -> int:
-        step = self._number(step)
-        newest = self.latest_step()
-        if step < 0 or (newest is not None and step <= newest):
-            expected = (
-                "0 or more" if newest is None else f"more than {newest}, the newest step there"
-            )
-            raise CheckpointStepError(
-                f"{self.directory}: found step {step}, expected {expected}. To begin again from an "
-                "older step, save into another directory."
-            )
-        place = self._directory.place(step)
-        if place.exists() and step not in self._reader.damaged:
-            raise CheckpointStepError(
-                f"{place}: found something that is no step, expected nothing. Move it elsewhere."
-            )
-        return step
-
-    def _number(self, step: Any) -> int:
-        try:
-            return operator.index(step)
-        except TypeError as error:
-            raise CheckpointStepError(
-                f"{self.directory}: found {step!r:.80} for a step, expected a whole number. Write "
-                "int(state.step)."
-            ) from error

@@ -22,20 +22,32 @@ class Counters:
         examples: how many examples were seen.
         seconds: how long training has taken, evaluation and saving included.
         monitored: the values that early stopping has seen.
+        logged_step: the last step at which metrics were logged.
+        evaluated_step: the last one at which the state was evaluated.
         evaluation_is_due: whether the run was interrupted where it would have been evaluated.
+        due_hooks: the hooks, by their number, that an interruption kept from being called.
+        metrics: the newest values by name.
         history: one row for each evaluation.
         log: sum and weight of each scalar metric since the last log.
         row: the same since the last row of the history.
+        merged_log: each metric that merges, since the last log.
+        merged_row: the same since the last row of the history.
     """
 
     data_step: int = 0
     examples: int = 0
     seconds: float = 0.0
     monitored: list[float] = dataclasses.field(default_factory=list)
+    logged_step: int = 0
+    evaluated_step: int = 0
     evaluation_is_due: bool = False
+    due_hooks: list[int] = dataclasses.field(default_factory=list)
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
     log: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     row: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    merged_log: dict[str, Any] = dataclasses.field(default_factory=dict)
+    merged_row: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""

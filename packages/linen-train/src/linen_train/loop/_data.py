@@ -7,10 +7,11 @@
 - anything else: not at all.
 
 A sequence, and whatever else can be iterated over again, is read again as long as there are steps to
-make.
+make. Iterators that tell their position say themselves how often their data is read: to read an
+`ArrayLoader` again would be to see the same order again.
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import jax
@@ -20,7 +21,9 @@ from linen_train.data import CheckpointableIterator, prefetch_to_device
 from linen_train.data.iterator import TellsPosition
 from linen_train.errors import LoopArgumentError, LoopDataError
 
-__all__ = ["Batches", "examples_in", "steps_in_epoch"]
+__all__ = ["Batches", "examples_in", "expected_end", "steps_in_epoch"]
+
+_ENDLESS = 2**62  # the length that grain gives to a dataset that is repeated forever
 
 
 class _Passes(Iterator[Any]):
@@ -63,9 +66,10 @@ class _SequencePasses(Iterator[Any]):
 
     def set_state(self, state: dict[str, int]) -> None:
         if state.get("batches") != len(self._data):
+            found = f"{state['batches']} batches" if "batches" in state else "data of another kind"
             raise LoopDataError(
-                f"fit: found a position in {state.get('batches')} batches, but data has "
-                f"{len(self._data)}. Give the batches that the run was begun with."
+                f"fit: found a position in {found}, but data has {len(self._data)} batches. Give the "
+                "data that the run was begun with."
             )
         self._position = state["position"]
 
@@ -132,10 +136,10 @@ class Batches:
 def _iterator_of(data: Any, passes: int | None) -> Iterator[Any]:
     if isinstance(data, Sequence) and not isinstance(data, str | bytes):
         return _SequencePasses(data, passes)
-    if not isinstance(data, Iterable):
+    if not isinstance(data, Iterable) or isinstance(data, Mapping | str | bytes):
         raise LoopArgumentError(
             f"fit: found data of type {type(data).__name__}, expected batches that can be iterated "
-            "over: an ArrayLoader, a list, a generator."
+            "over: ArrayLoader(arrays, batch_size=32, epochs=None), a list, a generator."
         )
     iterator = iter(data)
     if iterator is data or isinstance(iterator, TellsPosition):
@@ -153,8 +157,59 @@ def steps_in_epoch(data: Any, given: int | None) -> int | None:
     return batches or None
 
 
-def examples_in(batch: Any) -> int:
-    """Return the length of the first axis of the first array of a batch; 1 if there is none."""
+def expected_end(data: Any, begin: int, last_step: int | None) -> int | None:
+    """Return the step that a run ends at, as far as it is known: the last one, or that of the data.
+
+    Args:
+        data: what to read.
+        begin: the step after which it is begun.
+        last_step: the step that was asked for.
+
+    Raises:
+        LoopArgumentError: the data ends before.
+    """
+    available = _batches_in(data)
+    if available is None:
+        return last_step
+    if last_step is None:
+        return begin + available
+    if available < last_step - begin and not isinstance(data, Sequence):
+        raise _too_short(data, available, last_step - begin)
+    return last_step
+
+
+def _too_short(data: Any, available: int, steps: int) -> LoopArgumentError:
+    kind = type(data).__name__
+    epochs = getattr(data, "epochs", None)
+    passes = f" ({epochs} epochs)" if epochs is not None else ""
+    again = "epochs=None" if epochs is not None else f"{kind}.repeat()"
+    return LoopArgumentError(
+        f"fit: found {available} batches in {kind}{passes}, expected {steps}, one for each step. Write "
+        f"{again}, which goes on until fit ends the run."
+    )
+
+
+def _batches_in(data: Any) -> int | None:
+    """Return how many batches data has until it ends by itself; None where nobody knows."""
+    if hasattr(data, "batches_per_epoch"):
+        epochs = getattr(data, "epochs", None)
+        return None if epochs is None else epochs * data.batches_per_epoch
+    if not isinstance(data, Sized) or not isinstance(data, Iterable):
+        return None
+    if not isinstance(data, Sequence) and not isinstance(iter(data), TellsPosition):
+        return None
+    return len(data) if len(data) < _ENDLESS else None
+
+
+def examples_in(batch: Any) -> int | jax.Array:
+    """Return how many examples a batch has.
+
+    Those that a `mask` over them keeps, where there is one, or else the length of the first axis of the
+    first array; 1 if there is none.
+    """
+    mask = batch.get("mask") if type(batch) is dict else None
+    if mask is not None and getattr(mask, "ndim", 0) == 1 and mask.dtype == bool:
+        return _count(mask) if isinstance(mask, jax.Array) else int(mask.sum())
     # Most batches are dicts of arrays, and to flatten one takes longer than to look into it.
     for leaf in batch.values() if type(batch) is dict else ():
         if shape := getattr(leaf, "shape", None):
@@ -164,3 +219,8 @@ def examples_in(batch: Any) -> int:
         if shape:
             return shape[0]
     return 1
+
+
+@jax.jit
+def _count(mask: jax.Array) -> jax.Array:
+    return mask.sum(dtype="int32")

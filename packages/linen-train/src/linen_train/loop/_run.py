@@ -2,7 +2,7 @@
 
 The loop itself is `Run.train`: draw a batch, make a step, keep its metrics. Everything else happens
 in `Run._attend`, which is called only after steps where something is due, in this order: log, evaluate,
-hooks, save. What is logged at a step is therefore known when it is evaluated, and what was evaluated is
+hooks, save. What a signal leaves undone, `Run._catch_up` does when the run is resumed. What is logged at a step is therefore known when it is evaluated, and what was evaluated is
 known when it is saved.
 """
 
@@ -18,7 +18,7 @@ from linen_train.errors import LoopMetricsError, NonFiniteError, StepFunctionErr
 from linen_train.loop._counters import KEY, Counters
 from linen_train.loop._data import Batches, examples_in
 from linen_train.loop._display import Display
-from linen_train.loop._finite import first_bad_leaf
+from linen_train.loop._finite import FiniteCheck
 from linen_train.loop._settings import Settings
 from linen_train.loop._signals import Interruption
 from linen_train.loop._window import Window, numbers
@@ -50,6 +50,7 @@ class Run:
         batches: the data.
         step: the step to begin after.
         counters: what earlier parts of the run have counted.
+        expected_step: where the run is expected to end, for the bar.
         stopper: the object that decides on early stopping, when it has seen `counters.monitored`.
     """
 
@@ -62,6 +63,7 @@ class Run:
         *,
         step: int,
         counters: Counters,
+        expected_step: int | None,
         stopper: Any,
     ) -> None:
         self.settings = settings
@@ -71,9 +73,9 @@ class Run:
         self.stopper = stopper
         self._step_fn = step_fn
         self._batches = batches
-        self._window = Window()
-        self._window.log.restore(counters.log)
-        self._window.row.restore(counters.row)
+        self._window = Window(counters.examples)
+        self._window.log.restore(counters.log, counters.merged_log)
+        self._window.row.restore(counters.row, counters.merged_row)
         self._log = Schedule(settings.log_every, step)
         self._evaluate = Schedule(settings.evaluate_every, step)
         self._hooks = [(h, Schedule(as_every(h.every, "every"), step)) for h in settings.hooks]
@@ -81,14 +83,15 @@ class Run:
         self._display = Display(
             settings.console,
             first_step=step,
-            last_step=settings.last_step,
+            last_step=expected_step,
             steps_per_epoch=settings.steps_per_epoch,
         )
         self._interruption = Interruption(settings.handle_signals)
-        self.metrics: dict[str, float] = {}
+        self.metrics: dict[str, float] = dict(counters.metrics)
         self._measured: dict[str, float] = {}
         self._measured_step = step
-        self._logged_step = self._evaluated_step = self._checked_step = step
+        self._finite = FiniteCheck(state) if settings.check_finite is not None else None
+        self._checked_step = step
         self._saved_step = self._newest_saved()
         self._good: _Good | None = None
         self._rate_from = self._counted_from = time.monotonic()
@@ -100,9 +103,7 @@ class Run:
             self._display.start()
             try:
                 self._profiler.after(self.step, self.state)
-                if self.counters.evaluation_is_due:
-                    self.evaluate()
-                reason = "early_stopping" if self._stops_early() else self.train()
+                reason = self._catch_up() or self.train()
                 self._finish(reason)
             finally:
                 self._profiler.stop(self.state)
@@ -131,13 +132,12 @@ class Run:
                 batch = next_batch()
             except StopIteration:
                 return "data"
+            examples = examples_in(batch)  # before the step, which may donate the batch
             result = self._step(batch)
             if not (isinstance(result, tuple) and len(result) == 2):
                 raise _not_a_pair(result)
             self.state, metrics = result
             self.step += 1
-            examples = examples_in(batch)
-            self.counters.examples += examples
             window.add(self.step, examples, metrics)
             save = checkpointer is not None and checkpointer.should_save(self.step)
             stop = interruption.poll(self.step)
@@ -177,19 +177,39 @@ class Run:
         self._profiler.after(self.step, self.state)
         if self.settings.check_finite == "step":
             self._check()
-        if self._log.is_due(self.step):
+        is_last = self.step == self.settings.last_step
+        if is_last or self._log.is_due(self.step):
             self.log()
-        if self._evaluate.is_due(self.step):
-            self.counters.evaluation_is_due = stop is not None  # there may be no time for it now
-            if stop is None:
+        evaluation_is_due = is_last or self._evaluate.is_due(self.step)
+        hooks = [i for i, (_, when) in enumerate(self._hooks) if when.is_due(self.step)]
+        if stop is not None:  # there may be no time for them now
+            self.counters.evaluation_is_due = evaluation_is_due
+            self.counters.due_hooks = hooks
+            reason = stop.name
+        else:
+            if evaluation_is_due:
                 self.evaluate()
-        reason = stop.name if stop else "early_stopping" if self._stops_early() else None
-        if reason is None and self._call_hooks():
-            reason = "hook"
+            reason = self._stop_of(hooks)
+            if reason is not None:
+                self._conclude()
         if save:
             self.save()
         self._display.show(self.step)
         return reason
+
+    def _catch_up(self) -> str | None:
+        """Do what an interruption kept from being done; return why to stop, if there is a reason."""
+        if self.counters.evaluation_is_due:
+            self.evaluate()
+            self.counters.evaluation_is_due = False
+        hooks, self.counters.due_hooks = self.counters.due_hooks, []
+        return self._stop_of([i for i in hooks if i < len(self._hooks)])
+
+    def _stop_of(self, hooks: list[int]) -> str | None:
+        """Call hooks; return why to stop, if early stopping or one of them asks for it."""
+        if self.stopper is not None and bool(self.stopper.should_stop):
+            return "early_stopping"
+        return "hook" if self._call(hooks) else None
 
     def log(self) -> None:
         """Fetch the metrics of the steps since the last log, and write their means."""
@@ -199,17 +219,17 @@ class Run:
         seconds = max(now - self._rate_from, 1e-9)
         rates = {
             "steps_per_second": (self.step - self._rate_step) / seconds,
-            "examples_per_second": (self.counters.examples - self._rate_examples) / seconds,
+            "examples_per_second": (self._window.examples - self._rate_examples) / seconds,
         }
         self._rate_from, self._rate_step = now, self.step
-        self._rate_examples = self.counters.examples
+        self._rate_examples = self._window.examples
         means = self._window.log.means()
         self._window.log.clear()
         self._publish({**means, **{k: v for k, v in rates.items() if k not in means}})
         if self.settings.evaluate is None:
             self._monitor(means)
         self._log.done(self.step)
-        self._logged_step = self.step
+        self.counters.logged_step = self.step
 
     def evaluate(self) -> None:
         """Evaluate, and add a row to the history."""
@@ -233,7 +253,7 @@ class Run:
         self._publish(evaluated)
         self._monitor(evaluated)
         self._evaluate.done(self.step)
-        self._evaluated_step = self.step
+        self.counters.evaluated_step = self.step
         self.counters.evaluation_is_due = False
         self._rate_from += time.monotonic() - began
 
@@ -277,11 +297,9 @@ class Run:
     def _finish(self, reason: str) -> None:
         """Do what belongs to the end of a run."""
         interrupted = reason in signal.Signals.__members__
+        if not interrupted:
+            self._conclude()
         if self.step > self.first_step:
-            if not interrupted and self._logged_step != self.step:
-                self.log()
-            if not interrupted and self._evaluated_step != self.step:
-                self.evaluate()
             self.save()
         if self.settings.checkpointer is not None:
             self.settings.checkpointer.wait()
@@ -289,6 +307,13 @@ class Run:
         if interrupted:
             saved = f", saved step {self._saved_step}" if self._saved_step is not None else ""
             self._display.say(f"Stopped by {reason} after step {self.step}{saved}.")
+
+    def _conclude(self) -> None:
+        """Log and evaluate at the end, if that is not done."""
+        if self.counters.logged_step != self.step:
+            self.log()
+        if self.counters.evaluated_step != self.step:
+            self.evaluate()
 
     def _publish(self, values: dict[str, float]) -> None:
         self.metrics.update(values)
@@ -312,15 +337,10 @@ class Run:
         self.counters.monitored.append(values[monitor])
         self.stopper = self.stopper.update(values[monitor])
 
-    def _stops_early(self) -> bool:
-        return self.stopper is not None and bool(self.stopper.should_stop)
-
-    def _call_hooks(self) -> bool:
-        """Call the hooks that are due; return whether one asks to stop."""
+    def _call(self, hooks: list[int]) -> bool:
+        """Call hooks; return whether one asks to stop."""
         stop = False
-        for hook, schedule in self._hooks:
-            if not schedule.is_due(self.step):
-                continue
+        for hook, schedule in [self._hooks[index] for index in hooks]:
             began = time.monotonic()
             event = Event(self.step, self._epoch(), self.state, dict(self.metrics))
             if (values := hook.call(event)) is not None:
@@ -332,10 +352,10 @@ class Run:
 
     def _check(self) -> None:
         """Make sure that the metrics so far and the parameters are finite, once for each step."""
-        if self.settings.check_finite is None or self._checked_step == self.step:
+        if self._finite is None or self._checked_step == self.step:
             return
         self._window.fold()
-        bad, leaf = self._window.bad, first_bad_leaf(self.state)
+        bad, leaf = self._window.bad, self._finite.first_bad_leaf(self.state)
         if bad is not None or leaf is not None:
             raise self._non_finite(leaf)
         self._checked_step = self.step
@@ -353,26 +373,36 @@ class Run:
         path = f"metrics/{bad.name}" if bad else leaf[0] if leaf else ""
         value = str(bad.value) if bad else leaf[1] if leaf else ""
         step = bad.step if bad else self.step
-        since = (
-            "" if bad else f", or at one of the {self.step - self._checked_step} steps before it"
+        unsure = 0 if bad else self.step - self._checked_step - 1
+        since = f", or at one of the {unsure} steps before it" if unsure else ""
+        also = (
+            f" The first leaf of the state that is not finite is {leaf[0]}." if bad and leaf else ""
         )
-        also = f" The first parameter that is not finite is {leaf[0]}." if bad and leaf else ""
-        if self._saved_step is None:
-            saved = "No state is saved: give fit a checkpointer."
-        else:
-            directory = getattr(self.settings.checkpointer, "directory", "the checkpoints")
-            saved = f"The last good state that is saved is step {self._saved_step}, in {directory}."
+        finer = (
+            ""
+            if self.settings.check_finite == "step"
+            else "check_finite='step' finds the very step, and "
+        )
         return NonFiniteError(
             f"fit: found {value} in {path} at step {step}{since}, {self._batch_of(step)}, expected "
-            f"finite numbers.{also} {saved} Lower the learning rate or clip gradients, "
-            "optax.chain(optax.clip_by_global_norm(1.0), optimizer); check_finite='step' finds the "
-            "very step, and check_finite=None goes on regardless.",
+            f"finite numbers.{also} {self._what_is_saved()} Lower the learning rate or clip gradients, "
+            f"optax.chain(optax.clip_by_global_norm(1.0), optimizer); {finer}check_finite=None goes on "
+            "regardless.",
             step=step,
             batch=step - self.counters.data_step,
             path=path,
             good_step=self._checked_step if self._checked_step > self.first_step else None,
             saved_step=self._saved_step,
         )
+
+    def _what_is_saved(self) -> str:
+        checkpointer = self.settings.checkpointer
+        if checkpointer is None:
+            return "No state is saved: give fit a checkpointer."
+        if self._saved_step is None:
+            return "No state is saved, because none was due before: lower every_steps."
+        directory = getattr(checkpointer, "directory", "the checkpoints")
+        return f"The last good state that is saved is step {self._saved_step}, in {directory}."
 
     def _counted(self) -> Counters:
         """Return what was counted so far, as it is now."""
@@ -381,10 +411,14 @@ class Run:
         self._counted_from = now
         return dataclasses.replace(
             self.counters,
+            examples=self._window.examples,
+            metrics=dict(self.metrics),
             monitored=list(self.counters.monitored),
             history=list(self.counters.history),
             log=self._window.log.sums(),
             row=self._window.row.sums(),
+            merged_log=self._window.log.merged(),
+            merged_row=self._window.row.merged(),
         )
 
     def _batch_of(self, step: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import rich.console
 
 from linen_train.errors import LoopArgumentError
+from linen_train.loop._arguments import check_profile
 from linen_train.loop._data import steps_in_epoch
 from linen_train.loop.every import Every, as_every
 from linen_train.loop.hook import Hook
@@ -33,6 +34,9 @@ class Settings:
     profile: Profile | None
     hooks: Sequence[Hook]
     handle_signals: bool
+
+    def __post_init__(self) -> None:
+        check_profile(self.profile, self.last_step)
 
 
 def last_step_of(

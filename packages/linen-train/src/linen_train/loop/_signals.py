@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM as requests: the step is finished, then the run is saved.
 
-Handlers are installed in the main thread alone, where Python allows it, and taken back in the end. A
-request takes back the handler of its signal at once, so that the same signal a second time does what
-it did before: Ctrl-C raises KeyboardInterrupt wherever the program is.
+Handlers are installed in the main thread alone, where Python allows it, and taken back in the end.
+Ctrl-C takes back its handler at once, so that a second one raises KeyboardInterrupt wherever the program
+is. SIGTERM may come several times, as launchers pass it on: one request is enough.
 
 Several processes have to stop at the same step, because they save together. JAX watches for SIGTERM,
 the notice that a machine is to be taken away, tells all processes, and finds the next step that they
@@ -64,8 +64,10 @@ class Interruption:
         return None
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        self.requested = signal.Signals(number)
-        signal.signal(number, self._handlers.pop(self.requested))
+        if self.requested is None:
+            self.requested = signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(number, self._handlers.pop(signal.SIGINT))
         if self._several:
             signal.raise_signal(signal.SIGTERM)
 

@@ -43,14 +43,14 @@ class _Block:
 
     Attributes:
         steps: their numbers.
-        weights: their examples.
+        weights: their examples; some may still be computed.
         scalars: by name, the values [steps].
         merged: by name, a metric of all steps.
         single: by name, the metrics of the steps, with a first axis [steps] in every leaf.
     """
 
     steps: list[int]
-    weights: list[float]
+    weights: list[int | jax.Array]
     scalars: dict[str, Any]
     merged: dict[str, Any]
     single: dict[str, Any]
@@ -66,6 +66,7 @@ class Totals:
         """Begin anew."""
         self._sums: dict[str, tuple[float, float]] = {}
         self._merged: dict[str, Any] = {}
+        self._restored: dict[str, Any] = {}
         self._computed: dict[str, dict[str, float]] = {}
 
     def add(self, name: str, total: float, weight: float) -> None:
@@ -76,6 +77,8 @@ class Totals:
     def merge(self, name: str, metric: Any) -> None:
         """Add a metric that merges."""
         before = self._merged.get(name)
+        if name in self._restored:
+            before = _like(metric, self._restored.pop(name)["leaves"])
         self._merged[name] = metric if before is None else before.merge(metric)
         self._computed.pop(name, None)
 
@@ -93,15 +96,30 @@ class Totals:
         }
         for name in self._merged:
             values.update(self.computed(name))
+        for restored in self._restored.values():
+            values.update(restored["values"])
         return values
 
     def sums(self) -> dict[str, tuple[float, float]]:
         """Return sum and weight of each scalar, to be kept with a checkpoint."""
         return dict(self._sums)
 
-    def restore(self, sums: Mapping[str, tuple[float, float]]) -> None:
-        """Go on from the sums of an earlier run."""
+    def merged(self) -> dict[str, Any]:
+        """Return what each metric that merges consists of and computes, as JSON values to be kept."""
+        kept = {name: _leaves_of(metric) for name, metric in self._merged.items()}
+        return {
+            **self._restored,
+            **{
+                name: {"leaves": leaves, "values": self.computed(name)}
+                for name, leaves in kept.items()
+                if leaves is not None
+            },
+        }
+
+    def restore(self, sums: Mapping[str, tuple[float, float]], merged: Mapping[str, Any]) -> None:
+        """Go on from what an earlier run kept."""
         self._sums = {name: (total, weight) for name, (total, weight) in sums.items()}
+        self._restored = dict(merged)
 
 
 class Window:
@@ -111,19 +129,21 @@ class Window:
         log: what was added up since the last log.
         row: what was added up since the last row of the history.
         bad: the first metric that is not finite, among what was fetched.
+        examples: how many examples were seen, in the steps that were fetched.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, examples: int = 0) -> None:
+        self.examples = examples
         self.log = Totals()
         self.row = Totals()
         self.bad: BadValue | None = None
         self._steps: list[int] = []
-        self._weights: list[float] = []
+        self._weights: list[int | jax.Array] = []
         self._pending: list[Any] = []
         self._blocks: list[_Block] = []
 
-    def add(self, step: int, examples: int, metrics: Any) -> None:
-        """Take the metrics of one step."""
+    def add(self, step: int, examples: int | jax.Array, metrics: Any) -> None:
+        """Take the metrics of one step, and the number of its examples."""
         self._steps.append(step)
         self._weights.append(examples)
         self._pending.append(metrics)
@@ -153,12 +173,14 @@ class Window:
 
     def _fetch(self, blocks: list[_Block]) -> None:
         for block in blocks:
+            weights = np.array([int(weight) for weight in block.weights])
+            self.examples += int(weights.sum())
             for name, values in block.scalars.items():
-                self._add_scalars(name, values, block)
+                self._add_scalars(name, values, block.steps, weights)
         for name in dict.fromkeys(name for block in blocks for name in block.merged):
             self._add_merging(name, [block for block in blocks if name in block.merged])
 
-    def _add_scalars(self, name: str, values: Any, block: _Block) -> None:
+    def _add_scalars(self, name: str, values: Any, steps: list[int], weights: np.ndarray) -> None:
         if isinstance(values, jax.Array) and values.ndim == 1:
             numbers = np.asarray(values).astype(np.float64)
         else:
@@ -166,9 +188,9 @@ class Window:
         is_finite = np.isfinite(numbers)
         if not is_finite.all():
             index = int(np.argmin(is_finite))
-            self._found_bad(BadValue(block.steps[index], name, float(numbers[index])))
+            self._found_bad(BadValue(steps[index], name, float(numbers[index])))
         for totals in (self.log, self.row):
-            totals.add(name, float(numbers @ np.array(block.weights)), sum(block.weights))
+            totals.add(name, float(numbers @ weights), float(weights.sum()))
 
     def _add_merging(self, name: str, blocks: list[_Block]) -> None:
         metric = functools.reduce(_merge, (block.merged[name] for block in blocks))
@@ -218,6 +240,28 @@ def _combined(scalars: dict[str, list[Any]], merging: dict[str, list[Any]]) -> A
         for name, metrics in merging.items()
     }
     return stacked, merged, single
+
+
+def _leaves_of(metric: Any) -> list[dict[str, Any]] | None:
+    """Return the leaves of a metric by dtype, as JSON values; None where other processes hold parts."""
+    leaves = jax.tree.leaves(metric)
+    if any(isinstance(v, jax.Array) and not _is_here(v) for v in leaves):
+        return None
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    return [{array.dtype.name: array.tolist()} for array in arrays]
+
+
+def _is_here(leaf: jax.Array) -> bool:
+    return leaf.is_fully_addressable or leaf.is_fully_replicated
+
+
+def _like(metric: Any, kept: list[dict[str, Any]]) -> Any:
+    """Return the metric that was kept, in the form of one of this run; None if it is another one."""
+    leaves, structure = jax.tree.flatten(metric)
+    arrays = [np.array(values, name) for leaf in kept for name, values in leaf.items()]
+    found = [(array.shape, array.dtype) for array in arrays]
+    expected = [(np.shape(leaf), np.asarray(leaf).dtype) for leaf in leaves]
+    return jax.tree.unflatten(structure, map(jnp.asarray, arrays)) if found == expected else None
 
 
 def _merge(one: Any, other: Any) -> Any:

@@ -55,10 +55,15 @@ def as_every(every: Every | int | None, argument: str) -> Every | None:
     """Return what an argument says, where a number is a number of steps.
 
     Raises:
-        LoopArgumentError: it is a number below 1, or it counts seconds in several processes.
+        LoopArgumentError: it is a number below 1 or none, or counts seconds in several processes.
     """
     if isinstance(every, int):
         every = Every(steps=every)
+    if every is not None and not isinstance(every, Every):
+        raise LoopArgumentError(
+            f"fit: found {argument}={every!r:.80}, expected a number of steps. Write {argument}=100 or "
+            f"{argument}=Every(seconds=60)."
+        )
     if every is not None and every.seconds is not None and jax.process_count() > 1:
         raise LoopArgumentError(
             f"fit: found {argument}={every} with {jax.process_count()} processes, which would be due "

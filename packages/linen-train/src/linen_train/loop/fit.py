@@ -7,9 +7,10 @@ import jax
 import rich.console
 
 from linen_train.checkpoint import Checkpointer
-from linen_train.errors import LoopArgumentError, LoopResumeError
-from linen_train.loop._counters import KEY, Counters
-from linen_train.loop._data import Batches
+from linen_train.errors import LoopResumeError
+from linen_train.loop._arguments import check_arguments
+from linen_train.loop._counters import Counters
+from linen_train.loop._data import Batches, expected_end
 from linen_train.loop._run import Run
 from linen_train.loop._settings import Settings, evaluation_schedule, last_step_of
 from linen_train.loop.every import Every, as_every
@@ -58,8 +59,10 @@ def fit(
         step_fn: takes state and batch, returns the new state and the metrics of the batch: a dict of
             scalars and of metrics as in `linen_train.metrics`, or a metric that computes a dict.
             It should be compiled with `jax.jit`, and may donate the state.
-        data: batches: an `ArrayLoader`, a grain dataset, a list, a generator. It is read once for
-            each epoch, where it can be read again.
+        data: batches: an `ArrayLoader`, a grain dataset, a list, a generator. A list is read once
+            for each epoch; a loader or a dataset says itself how often it is read, `epochs=None`,
+            `repeat()`. Of a batch with a boolean `mask` over its examples, as
+            `ArrayLoader(remainder="pad")` makes, those count that the mask keeps.
         num_steps: the step to end at, steps before a resumption included.
         epochs: the same in epochs. Without both, the run ends with the data.
         steps_per_epoch: how many batches an epoch has, where the data does not tell.
@@ -70,8 +73,8 @@ def fit(
         evaluate_every: when; by default after each epoch, and in any case in the end.
         checkpointer: saves at the steps that it says are due, at an interruption, and in the end. Its
             `every_steps` should be given: it saves every step otherwise.
-        resume: go on from the newest step of the checkpointer, if there is one: state, position in
-            the data, counters. What follows is bit for bit what would have followed.
+        resume: go on from the newest step of the checkpointer that is intact, if there is one: state,
+            position in the data, counters. What follows is bit for bit what would have followed.
         metadata: JSON values to save with each step, beside the counters under `"fit"`.
         writer: `write(step, values)`, `flush()`: a writer of `linen_train.writers`. It is flushed
             before each save, and not closed.
@@ -79,18 +82,20 @@ def fit(
         early_stopping: an object with `update(metric)`, which returns such an object, and
             `should_stop`: an `EarlyStopping`. It gets the metric `monitor` of each evaluation, or
             of each log without `evaluate`.
-        monitor: the name of the metric for `early_stopping`, and of the checkpointer's
+        monitor: the name of the metric for `early_stopping`, by default the checkpointer's
             `best_metric`, which is saved as NaN where a step that is saved was not evaluated.
-        check_finite: when to make sure that metrics and parameters are finite: at each log, and
-            before anything is saved (`"log"`); after each step, which waits for each (`"step"`);
-            never (None). The metrics of all steps are looked at in both.
+        check_finite: when to make sure that metrics and state are finite: at each log, and before
+            anything is saved (`"log"`); after each step, which waits for each (`"step"`); never
+            (None). The metrics of all steps are looked at in both; of the state, parameters, and
+            every array that is finite in the beginning.
         profile: steps to profile.
         hooks: functions to call at some steps.
         prefetch: how many batches to put on the device ahead of time, in a background thread; 0
             gives them to `step_fn` as they are.
-        sharding: where prefetched batches go.
+        sharding: where prefetched batches go; with `prefetch`.
         handle_signals: whether the first Ctrl-C and SIGTERM finish the step, save, and end the run.
-            They are handled in the main thread alone; the second Ctrl-C stops at once. With several
+            They are handled in the main thread alone; the second Ctrl-C stops at once, a second
+            SIGTERM says nothing new. With several
             processes, a signal to one of them stops all at the same step, by JAX's preemption
             service (`jax_enable_preemption_service`, on by default).
 
@@ -103,7 +108,7 @@ def fit(
         LoopDataError: the data cannot go on from the position that was saved.
         LoopMetricsError: metrics are no scalars, or one is missing, or a name stands for two things.
         LoopResumeError: there are steps in the checkpointer that the run would not go on from.
-        NonFiniteError: a metric or a parameter is NaN or infinite. The last good state is saved
+        NonFiniteError: a metric or the state is NaN or infinite. The last good state is saved
             before it is raised: the one of the last check if it is still there, which it is not if
             `step_fn` donates it, or else the newest that was saved.
         StepFunctionError: `step_fn` does not return a pair.
@@ -132,8 +137,25 @@ def fit(
         >>> result.stopped_by, result.step, result.state.params.round(2)
         ('data', 80, Array([ 1., -2.], dtype=float32))
     """
-    metadata = dict(metadata or {})
-    _check(resume, checkpointer, metadata, early_stopping, monitor, check_finite, prefetch)
+    monitor = getattr(checkpointer, "best_metric", None) if monitor is None else monitor
+    check_arguments(
+        {
+            "log_every": log_every,
+            "evaluate": evaluate,
+            "checkpointer": checkpointer,
+            "resume": resume,
+            "metadata": metadata,
+            "writer": writer,
+            "progress": progress,
+            "early_stopping": early_stopping,
+            "monitor": monitor,
+            "check_finite": check_finite,
+            "profile": profile,
+            "hooks": hooks,
+            "prefetch": prefetch,
+            "sharding": sharding,
+        }
+    )
     last_step, in_epoch = last_step_of(data, num_steps, epochs, steps_per_epoch)
     settings = Settings(
         last_step=last_step,
@@ -142,7 +164,7 @@ def fit(
         evaluate=evaluate,
         evaluate_every=evaluation_schedule(evaluate, evaluate_every, in_epoch),
         checkpointer=checkpointer,
-        metadata=metadata,
+        metadata=dict(metadata or {}),
         writer=writer,
         console=rich.console.Console() if progress is True else progress or None,
         monitor=monitor,
@@ -152,8 +174,6 @@ def fit(
         handle_signals=handle_signals,
     )
     state, step, counters, position = _begin(state, checkpointer, resume)
-    for value in counters.monitored:
-        early_stopping = early_stopping.update(value) if early_stopping is not None else None
     batches = Batches(
         data,
         passes=epochs or (1 if num_steps is None else None),
@@ -164,7 +184,14 @@ def fit(
     )
     try:
         run = Run(
-            settings, state, step_fn, batches, step=step, counters=counters, stopper=early_stopping
+            settings,
+            state,
+            step_fn,
+            batches,
+            step=step,
+            counters=counters,
+            expected_step=expected_end(data, counters.data_step, last_step),
+            stopper=_as_it_was(early_stopping, counters),
         )
         return run.execute()
     finally:
@@ -178,51 +205,30 @@ def _begin(
     step = _step_of(state)
     newest = None if checkpointer is None else checkpointer.latest_step()
     if checkpointer is None or newest is None or (not resume and newest <= step):
-        return state, step, Counters(data_step=step), None
+        counters = Counters(data_step=step, logged_step=step, evaluated_step=step)
+        return state, step, counters, None
     if not resume:
         raise LoopResumeError(
             f"fit: found step {newest} in {checkpointer.directory}, but the run begins after step "
             f"{step}, and steps only grow. Write resume=True to go on, or save into another "
             "directory."
         )
+    state = checkpointer.restore(state, fallback=True)
+    newest = checkpointer.latest_step()
+    assert newest is not None  # it has just been restored
     counters = Counters.from_json(
         checkpointer.metadata(newest), f"step {newest} in {checkpointer.directory}"
     )
-    position = checkpointer.data_state(newest)
-    return checkpointer.restore(state, newest), newest, counters, position
+    return state, newest, counters, checkpointer.data_state(newest)
+
+
+def _as_it_was(stopper: Any, counters: Counters) -> Any:
+    """Return what decides on early stopping, when it has seen what an earlier run has shown it."""
+    for value in counters.monitored if stopper is not None else ():
+        stopper = stopper.update(value)
+    return stopper
 
 
 def _step_of(state: Any) -> int:
     step = getattr(state, "step", None)
     return 0 if step is None or callable(step) else int(step)
-
-
-def _check(
-    resume: bool,
-    checkpointer: Any,
-    metadata: Mapping[str, Any],
-    early_stopping: Any,
-    monitor: str | None,
-    check_finite: Any,
-    prefetch: int,
-) -> None:
-    if resume and checkpointer is None:
-        raise LoopArgumentError(
-            "fit: found resume=True without a checkpointer. Write checkpointer=Checkpointer("
-            "directory, every_steps=1000)."
-        )
-    if KEY in metadata:
-        raise LoopArgumentError(
-            f"fit: found {KEY!r} in metadata, where the loop keeps its counters. Use another name."
-        )
-    if early_stopping is not None and monitor is None:
-        raise LoopArgumentError(
-            "fit: found early_stopping without monitor. Write monitor='test_loss', the metric that "
-            "decides."
-        )
-    if check_finite not in ("log", "step", None):
-        raise LoopArgumentError(
-            f"fit: found check_finite={check_finite!r}, expected 'log', 'step' or None."
-        )
-    if prefetch < 0:
-        raise LoopArgumentError(f"fit: found prefetch={prefetch}, expected 0 or more batches.")

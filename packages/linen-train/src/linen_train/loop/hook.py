@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from linen_train.errors import LoopArgumentError
 from linen_train.loop.every import Every
 
 __all__ = ["Event", "Hook"]
@@ -48,6 +49,9 @@ class Hook:
         every: at which steps, or after how many seconds; a number counts steps.
         call: takes an `Event`; what it returns, a dict of scalars or None, goes to the writers.
 
+    Raises:
+        LoopArgumentError: `every` says no steps and no seconds, or `call` cannot be called.
+
     Example:
         >>> from linen_train import Every, Hook
         >>> hook = Hook(Every(seconds=60), lambda event: print("at step", event.step))
@@ -55,3 +59,16 @@ class Hook:
 
     every: Every | int
     call: Callable[[Event], Mapping[str, Any] | None]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.every, int):
+            Every(steps=self.every)  # which checks it
+        elif not isinstance(self.every, Every):
+            raise LoopArgumentError(
+                f"Hook: found every={self.every!r:.80}, expected a number of steps or Every(seconds=60)."
+            )
+        if not callable(self.call):
+            raise LoopArgumentError(
+                f"Hook: found {self.call!r:.80} to call, expected a function. Write Hook(100, function), "
+                "where function(event) returns a dict of scalars or None."
+            )
