@@ -62,7 +62,9 @@ def test_two_writers_in_one_process(tmp_path: Path, outcome: Callable[..., None]
     with Checkpointer(tmp_path) as first, Checkpointer(tmp_path) as second:
         first.save(0, state_of(0))
         first.wait()
-        with pytest.raises(CheckpointBusyError, match=f"{tmp_path}: found process"):
+        with pytest.raises(
+            CheckpointBusyError, match=f"{tmp_path}: found another checkpointer of this process"
+        ):
             second.save(1, state_of(1))
         first.close()
         second.save(1, state_of(1))
