@@ -73,4 +73,5 @@ class Interruption:
 
 
 def _jax_watches_for_preemption() -> bool:
-    return bool(getattr(jax.config, "jax_enable_preemption_service", False))
+    # JAX before 0.8.2 has no such setting, and always watches.
+    return bool(getattr(jax.config, "jax_enable_preemption_service", True))
