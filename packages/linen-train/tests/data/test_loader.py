@@ -285,6 +285,27 @@ def test_a_position_in_other_batches() -> None:
     )
 
 
+def test_a_position_beyond_the_end() -> None:
+    batches = iter(ArrayLoader(ARRAYS, 5, epochs=2))
+    end = 2 * ArrayLoader(ARRAYS, 5, epochs=2).batches_per_epoch
+    with pytest.raises(DataPositionError) as caught:
+        batches.set_state({**batches.get_state(), "position": end + 1})
+    assert str(caught.value) == (
+        f"ArrayLoader: found position {end + 1}, expected at most {end}: 2 epochs of {end // 2} "
+        "batches. Write epochs=None, or as many as before."
+    )
+    batches.set_state({**batches.get_state(), "position": end})
+    assert list(batches) == []
+
+
+def test_a_transform_without_a_return() -> None:
+    loader = ArrayLoader(ARRAYS, 5, epochs=1, transform=lambda batch, generator: None)
+    with pytest.raises(
+        DataOptionError, match=r"a transform that returns None, .* Write return batch"
+    ):
+        next(iter(loader))
+
+
 @pytest.mark.parametrize("state", [None, b"{}", {}, {"position": -1}, {"position": "3"}, [3]])
 def test_what_is_no_position(state: Any) -> None:
     batches = iter(ArrayLoader(ARRAYS, 5, epochs=1))
@@ -358,8 +379,20 @@ def test_what_is_no_position(state: Any) -> None:
             "found shard_by_process together with shard_index=0 and shard_count=2, expected one or "
             "the other.",
         ),
+        (ARRAYS, 2.0, {}, "found batch_size=2.0, expected a whole number."),
+        (ARRAYS, 4, {"epochs": 1.5}, "found epochs=1.5, expected a whole number."),
+        (ARRAYS, 4, {"shuffle_seed": "3"}, "found shuffle_seed='3', expected a whole number."),
+        (
+            ARRAYS,
+            4,
+            {"shuffle_seed": jax.random.PRNGKey(0)},
+            "found shuffle_seed=Array([0, 0], dtype=uint32), expected a whole number.",
+        ),
     ],
-    ids=["remainder", "seed", "epochs", "index", "batch", "keep", "array", "name", "process"],
+    ids=[
+        *("remainder", "seed", "epochs", "index", "batch", "keep", "array", "name", "process"),
+        *("part", "part_of_epoch", "text", "key"),
+    ],
 )
 def test_options_that_make_no_sense(arrays: Any, batch_size: int, options: Any, text: str) -> None:
     with pytest.raises(DataOptionError) as caught:
@@ -372,11 +405,13 @@ def test_options_that_make_no_sense(arrays: Any, batch_size: int, options: Any, 
     [
         ({"a": np.zeros(3), "b": {"c": np.zeros(4)}}, 1, "found a: 3, b/c: 4, expected arrays of"),
         ({}, 1, "found no arrays, expected"),
+        ({"a": np.zeros(2), "b": [1, 2]}, 1, "found 1 at b/0, .* write np.asarray"),
+        (np.float32(1), 1, "found .* at arrays, expected an array whose first axis"),
         (np.zeros(3), 4, "found batch_size=4 for 3 examples, expected 1 to 3"),
         (np.zeros(3), 0, "found batch_size=0 for 3 examples"),
         (np.zeros(3), -1, "found batch_size=-1 for 3 examples"),
     ],
-    ids=["lengths", "nothing", "too_large", "zero", "negative"],
+    ids=["lengths", "nothing", "list", "scalar", "too_large", "zero", "negative"],
 )
 def test_arrays_and_sizes_that_do_not_fit(arrays: Any, batch_size: int, text: str) -> None:
     with pytest.raises(DataShapeError, match=text):

@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 
 from linen_train.data import ArrayLoader, CheckpointableIterator, prefetch_to_device
-from linen_train.errors import DataPositionError, DataShapeError, PrefetchClosedError
+from linen_train.errors import (
+    DataOptionError,
+    DataPositionError,
+    DataShapeError,
+    PrefetchClosedError,
+)
 
 
 def threads() -> list[threading.Thread]:
@@ -250,3 +255,9 @@ def test_an_iterator_without_a_position() -> None:
 def test_sizes(size: Any) -> None:
     with pytest.raises(DataShapeError, match=f"found size={size}, expected at least 1 batch"):
         prefetch_to_device([], size)
+
+
+@pytest.mark.parametrize("sharding", [jax.sharding.PartitionSpec("data"), {"x": "data"}], ids=str)
+def test_what_is_no_sharding(sharding: Any) -> None:
+    with pytest.raises(DataOptionError, match=r"Write sharding=NamedSharding\(mesh, PartitionSpec"):
+        prefetch_to_device([], sharding=sharding)

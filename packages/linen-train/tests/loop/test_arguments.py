@@ -27,10 +27,6 @@ ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
         {"sharding": jax.sharding.SingleDeviceSharding(jax.devices()[0])},
         "found sharding without prefetch. Write prefetch=2",
     ),
-    "no_sharding": (
-        {"sharding": jax.sharding.PartitionSpec("data"), "prefetch": 2},
-        "Write sharding=NamedSharding(mesh, PartitionSpec('data'))",
-    ),
     "monitor": ({"monitor": "loss"}, "found monitor='loss', but nothing that looks at it"),
     "never_seen": (
         {"early_stopping": Patience(), "monitor": "loss", "log_every": None},

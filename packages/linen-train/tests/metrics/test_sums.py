@@ -108,6 +108,21 @@ def test_many_steps_do_not_drift() -> None:
     assert abs(float(total.compute()) - exact) <= np.spacing(np.float32(exact))
 
 
+@pytest.mark.parametrize(
+    "number",
+    [3_000_000_000, np.int64(3_000_000_000), np.uint64(3_000_000_000), np.int64(-(2**40))],
+    ids=["python", "int64", "uint64", "negative"],
+)
+def test_integers_of_64_bits_do_not_wrap_around(number: Any) -> None:
+    assert float(Sum.from_batch(number).compute()) == np.float32(number)
+    pairs: list[Any] = [[number, number], np.array([number, number])]
+    one_and_two: Any = [1.0, 2.0]
+    for values in pairs:
+        assert float(Mean.from_batch(values).compute()) == np.float32(number)
+        weighted = Mean.from_batch(one_and_two, weights=values)
+        assert float(weighted.compute()) == pytest.approx(1.5)
+
+
 def test_counts_beyond_the_digits_of_float32() -> None:
     count = Sum.from_batch(np.ones((1 << 24) + 1, np.bool_)).merge(
         Sum.from_batch(np.asarray([True]))
@@ -211,8 +226,14 @@ def test_one_process_has_nothing_to_reduce() -> None:
             MetricValueError,
             "Mean.from_batch: found weights of complex64, expected real numbers or booleans.",
         ),
+        (
+            ["a"],
+            {},
+            MetricValueError,
+            "Mean.from_batch: found values of <U1, expected real numbers or booleans.",
+        ),
     ],
-    ids=["weights", "mask", "mask_dtype", "complex", "complex_weights"],
+    ids=["weights", "mask", "mask_dtype", "complex", "complex_weights", "text"],
 )
 def test_batches_that_do_not_fit(
     values: Any, options: Any, error: type[Exception], text: str

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from linen_core.errors import LinenError
-from linen_train.errors import MultiWriterError
+from linen_train.errors import MultiWriterError, WriterValueError
 from linen_train.writers import MultiWriter, Writer
 
 
@@ -32,6 +32,16 @@ class Memory(Writer):
 
 def use(writer: MultiWriter, method: str) -> None:
     getattr(writer, method)(*((3, {"loss": 0.5}) if method == "write" else ()))
+
+
+@pytest.mark.parametrize(
+    "wrong", [[Memory(), Memory()], "runs", print], ids=["list", "text", "function"]
+)
+def test_what_is_no_writer(wrong: Any) -> None:
+    with pytest.raises(
+        WriterValueError, match=r"expected a writer\. Write MultiWriter\(one, other\)"
+    ):
+        MultiWriter(Memory(), wrong)
 
 
 each_method = pytest.mark.parametrize("method", ["write", "flush", "close"])

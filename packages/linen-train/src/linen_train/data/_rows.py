@@ -12,10 +12,16 @@ __all__ = ["count_rows", "shuffled", "take_rows"]
 
 def count_rows(arrays: Any) -> int:
     """Return the length that all arrays share."""
-    lengths = {
-        jax.tree_util.keystr(path, simple=True, separator="/") or "arrays": len(array)
-        for path, array in jax.tree_util.tree_leaves_with_path(arrays)
-    }
+    lengths: dict[str, int] = {}
+    for keys, array in jax.tree_util.tree_leaves_with_path(arrays):
+        path = jax.tree_util.keystr(keys, simple=True, separator="/") or "arrays"
+        try:
+            lengths[path] = len(array)
+        except TypeError as error:
+            raise DataShapeError(
+                f"ArrayLoader: found {array!r:.80} at {path}, expected an array whose first axis counts "
+                "the examples. Lists are containers here: write np.asarray(values)."
+            ) from error
     if len(set(lengths.values())) != 1:
         found = ", ".join(f"{path}: {length}" for path, length in lengths.items()) or "no arrays"
         raise DataShapeError(

@@ -56,7 +56,8 @@ class ArrayLoader:
             `linen_train.distributed.batch_shard` instead.
 
     Raises:
-        DataShapeError: there are no arrays, they differ in length, or they do not fill one batch.
+        DataShapeError: there are no arrays, or other things, they differ in length, or they do not
+            fill one batch.
         DataOptionError: options make no sense: a batch that cannot be cut into equal shards, say.
 
     Example:
@@ -105,6 +106,13 @@ class ArrayLoader:
                     "one or the other",
                 )
             shard_index, shard_count = jax.process_index(), jax.process_count()
+        _check_whole(
+            batch_size=batch_size,
+            epochs=0 if epochs is None else epochs,
+            shuffle_seed=0 if shuffle_seed is None else shuffle_seed,
+            shard_index=shard_index,
+            shard_count=shard_count,
+        )
         self.arrays = arrays
         self.batch_size = batch_size
         self.epochs = epochs
@@ -226,6 +234,10 @@ class ArrayBatches(Iterator[Any]):
         batch = self._gathered(epoch, number)
         if loader.transform is not None:
             batch = loader.transform(batch, self._generator(epoch, number))
+            if batch is None:
+                raise _wrong_options(
+                    "a transform that returns None", "the batch. Write return batch at its end"
+                )
         self._position += 1
         return batch
 
@@ -253,7 +265,7 @@ class ArrayBatches(Iterator[Any]):
 
         Raises:
             DataPositionError: it was returned for other data, another batch size or another order,
-                or by an iterator of another kind.
+                or by an iterator of another kind, or is beyond the last batch.
         """
         position = state.get("position") if isinstance(state, Mapping) else None
         if not isinstance(position, int) or position < 0:
@@ -270,6 +282,13 @@ class ArrayBatches(Iterator[Any]):
             raise DataPositionError(
                 f"ArrayLoader: found a position in batches with {found}, expected {expected}. Make "
                 "the loader as it was made when the position was saved."
+            )
+        loader = self._loader
+        end = None if loader.epochs is None else loader.epochs * loader.batches_per_epoch
+        if end is not None and position > end:
+            raise DataPositionError(
+                f"ArrayLoader: found position {position}, expected at most {end}: {loader.epochs} epochs "
+                f"of {loader.batches_per_epoch} batches. Write epochs=None, or as many as before."
             )
         self._position = position
 
@@ -298,6 +317,12 @@ class ArrayBatches(Iterator[Any]):
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, self._loader.order(epoch)
         return self._order[1]
+
+
+def _check_whole(**options: Any) -> None:
+    for name, value in options.items():
+        if not isinstance(value, int | np.integer):
+            raise _wrong_options(f"{name}={value!r:.80}", "a whole number")
 
 
 def _wrong_options(found: str, expected: str) -> DataOptionError:

@@ -23,7 +23,12 @@ import jax
 import numpy as np
 
 from linen_train.data.iterator import CheckpointableIterator, TellsPosition
-from linen_train.errors import DataPositionError, DataShapeError, PrefetchClosedError
+from linen_train.errors import (
+    DataOptionError,
+    DataPositionError,
+    DataShapeError,
+    PrefetchClosedError,
+)
 
 __all__ = ["Prefetcher", "prefetch_to_device"]
 
@@ -55,6 +60,7 @@ def prefetch_to_device(
 
     Raises:
         DataShapeError: `size` is less than 1.
+        DataOptionError: `sharding` holds something that is none.
 
     Example:
         >>> import numpy as np
@@ -88,6 +94,7 @@ class Prefetcher(Iterator[_Batch]):
 
     Raises:
         DataShapeError: `size` is less than 1.
+        DataOptionError: `sharding` holds something that is none.
     """
 
     def __init__(self, batches: Iterable[_Batch], size: int, *, sharding: Any = None) -> None:
@@ -95,6 +102,12 @@ class Prefetcher(Iterator[_Batch]):
             raise DataShapeError(
                 f"prefetch_to_device: found size={size}, expected at least 1 batch."
             )
+        for leaf in jax.tree.leaves(sharding):
+            if not isinstance(leaf, jax.sharding.Sharding):
+                raise DataOptionError(
+                    f"prefetch_to_device: found {leaf!r:.80} in sharding, expected shardings. Write "
+                    "sharding=NamedSharding(mesh, PartitionSpec('data'))."
+                )
         self._source = iter(batches)
         self._size = size
         self._sharding = sharding

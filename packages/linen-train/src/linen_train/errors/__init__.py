@@ -6,6 +6,7 @@ the condition it can deal with:
 ```
 LinenError
 ├─ TrainStateError (ValueError)               collections or random keys that do not fit the state
+├─ DynamicScaleError (ValueError)             a loss scale, factors or an interval that make no sense
 ├─ CheckpointError
 │  ├─ CheckpointOptionError (ValueError)      options of a checkpointer that make no sense
 │  ├─ CheckpointDirectoryError (OSError)      the directory cannot be made or written
@@ -35,11 +36,13 @@ LinenError
 │  ├─ UnserializableValueError (TypeError)    a value that has no form as bytes
 │  └─ SerializedBytesError (ValueError)       bytes that are damaged or of another format
 ├─ DistributedError
+│  ├─ DistributedArgumentError (TypeError)    an argument that is no mesh, device, model or axis
 │  ├─ DistributedSettingsError (ValueError)   settings of processes missing, malformed, or unequal
 │  ├─ DistributedTimeoutError (TimeoutError)  other processes did not come in time
 │  ├─ DistributedConnectionError (ConnectionError)  the coordinator's port belongs to another program
 │  ├─ DistributedStateError (RuntimeError)    set up twice, or after JAX began to use its devices
 │  ├─ MeshShapeError (ValueError)             sizes of a mesh that do not fit the devices
+│  ├─ MeshAxisError (ValueError)              an axis that the mesh does not have
 │  ├─ BatchShardingError (ValueError)         a batch that cannot be split over the devices
 │  └─ InitShardingError (ValueError)          variables that cannot be made in parts
 ├─ EarlyStoppingModeError (ValueError)        a mode other than "min" and "max"
@@ -93,12 +96,14 @@ from linen_train.errors._data import (
 )
 from linen_train.errors._distributed import (
     BatchShardingError,
+    DistributedArgumentError,
     DistributedConnectionError,
     DistributedError,
     DistributedSettingsError,
     DistributedStateError,
     DistributedTimeoutError,
     InitShardingError,
+    MeshAxisError,
     MeshShapeError,
 )
 from linen_train.errors._helpers import (
@@ -126,6 +131,7 @@ from linen_train.errors._serialization import (
     UnserializableValueError,
 )
 from linen_train.errors._state import (
+    DynamicScaleError,
     TrainStateError,
 )
 from linen_train.errors._writers import (
@@ -163,11 +169,13 @@ __all__ = [
     "DataOptionError",
     "DataPositionError",
     "DataShapeError",
+    "DistributedArgumentError",
     "DistributedConnectionError",
     "DistributedError",
     "DistributedSettingsError",
     "DistributedStateError",
     "DistributedTimeoutError",
+    "DynamicScaleError",
     "EarlyStoppingModeError",
     "InitShardingError",
     "LoopArgumentError",
@@ -175,6 +183,7 @@ __all__ = [
     "LoopError",
     "LoopMetricsError",
     "LoopResumeError",
+    "MeshAxisError",
     "MeshShapeError",
     "MetricError",
     "MetricMergeError",

@@ -4,18 +4,24 @@ from linen_core.errors import LinenError
 
 __all__ = [
     "BatchShardingError",
+    "DistributedArgumentError",
     "DistributedConnectionError",
     "DistributedError",
     "DistributedSettingsError",
     "DistributedStateError",
     "DistributedTimeoutError",
     "InitShardingError",
+    "MeshAxisError",
     "MeshShapeError",
 ]
 
 
 class DistributedError(LinenError):
     """Base of what can go wrong with several devices or processes."""
+
+
+class DistributedArgumentError(DistributedError, TypeError):
+    """An argument is of another kind: no mesh, no devices, no model, no name of an axis."""
 
 
 class DistributedSettingsError(DistributedError, ValueError):
@@ -36,6 +42,10 @@ class DistributedStateError(DistributedError, RuntimeError):
 
 class MeshShapeError(DistributedError, ValueError):
     """The sizes of a mesh do not fit the devices there are."""
+
+
+class MeshAxisError(DistributedError, ValueError):
+    """An argument, a box or a rule names an axis that the mesh does not have, or names one twice."""
 
 
 class BatchShardingError(DistributedError, ValueError):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import rich.console
 
 from linen_train.errors import LoopArgumentError
@@ -68,11 +67,6 @@ def _check_kinds(given: Mapping[str, Any]) -> None:
         )
     if not isinstance(given["progress"], bool | rich.console.Console):
         _refuse(f"progress={given['progress']!r:.80}, expected True, False or a rich Console.")
-    if given["sharding"] is not None and not isinstance(given["sharding"], jax.sharding.Sharding):
-        _refuse(
-            f"sharding={given['sharding']!r:.80}, expected a sharding. Write "
-            "sharding=NamedSharding(mesh, PartitionSpec('data'))."
-        )
 
 
 def _check_alone(given: Mapping[str, Any]) -> None:

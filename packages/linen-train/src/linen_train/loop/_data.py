@@ -98,7 +98,7 @@ class Batches:
         resumed: bool,
         position: Any,
         prefetch: int,
-        sharding: jax.sharding.Sharding | None,
+        sharding: Any,
     ) -> None:
         self._iterator = _iterator_of(data, passes)
         if resumed:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-import jax
 import rich.console
 
 from linen_train.checkpoint import Checkpointer
@@ -45,7 +44,7 @@ def fit(
     profile: Profile | None = None,
     hooks: Sequence[Hook] = (),
     prefetch: int = 0,
-    sharding: jax.sharding.Sharding | None = None,
+    sharding: Any = None,
     handle_signals: bool = True,
 ) -> FitResult[_State]:
     """Train: draw a batch, make a step, again and again, and look after all that is around it.
@@ -92,7 +91,7 @@ def fit(
         hooks: functions to call at some steps.
         prefetch: how many batches to put on the device ahead of time, in a background thread; 0
             gives them to `step_fn` as they are.
-        sharding: where prefetched batches go; with `prefetch`.
+        sharding: where prefetched batches go, as in `linen_train.data.prefetch_to_device`.
         handle_signals: whether the first Ctrl-C and SIGTERM finish the step, save, and end the run.
             They are handled in the main thread alone; the second Ctrl-C stops at once, a second
             SIGTERM says nothing new. With several
@@ -104,7 +103,8 @@ def fit(
         the history of evaluations.
 
     Raises:
-        LoopArgumentError: arguments are out of range or do not go together.
+        LoopArgumentError: arguments are out of range, without effect, or do not go together.
+        DataOptionError: `sharding` is no sharding.
         LoopDataError: the data cannot go on from the position that was saved.
         LoopMetricsError: metrics are no scalars, or one is missing, or a name stands for two things.
         LoopResumeError: there are steps in the checkpointer that the run would not go on from.
@@ -224,8 +224,9 @@ def _begin(
 
 def _as_it_was(stopper: Any, counters: Counters) -> Any:
     """Return what decides on early stopping, when it has seen what an earlier run has shown it."""
-    for value in counters.monitored if stopper is not None else ():
-        stopper = stopper.update(value)
+    if stopper is not None:
+        for value in counters.monitored:
+            stopper = stopper.update(value)
     return stopper
 
 

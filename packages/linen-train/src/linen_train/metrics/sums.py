@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from linen_train.errors import MetricShapeError, MetricValueError
@@ -188,14 +189,17 @@ def weighted(
 
 
 def _real(name: str, values: ArrayLike, metric: str) -> jax.Array:
-    array = jnp.asarray(values)
+    on_device = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(values))
+    array = jnp.asarray(values) if on_device else np.asarray(values)
     kind = array.dtype
     if kind == jnp.bool_:
-        return array.astype(jnp.int32)
-    if jnp.issubdtype(kind, jnp.integer):  # a sum of integers could wrap around
-        return array.astype(jnp.float32)
+        return jnp.asarray(array, jnp.int32)
+    # A sum of integers could wrap around, and integers of 64 bits do before, in an array of JAX.
+    if jnp.issubdtype(kind, jnp.integer):
+        return jnp.asarray(array.astype(jnp.float32))
     if jnp.issubdtype(kind, jnp.floating):
-        return array.astype(jnp.promote_types(kind, jnp.float32))
+        array = jnp.asarray(array)
+        return array.astype(jnp.promote_types(array.dtype, jnp.float32))
     raise MetricValueError(
         f"{metric}.from_batch: found {name} of {kind}, expected real numbers or booleans."
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from linen_train.errors import MultiWriterError
+from linen_train.errors import MultiWriterError, WriterValueError
 from linen_train.writers.writer import Values, Writer
 
 __all__ = ["MultiWriter"]
@@ -16,6 +16,9 @@ class MultiWriter(Writer):
 
     Args:
         *writers: the writers. They are closed with this one.
+
+    Raises:
+        WriterValueError: one is no writer.
 
     Example:
         >>> import tempfile
@@ -31,6 +34,12 @@ class MultiWriter(Writer):
     """
 
     def __init__(self, *writers: Writer) -> None:
+        for writer in writers:
+            if not all(hasattr(writer, name) for name in ("write", "flush", "close")):
+                raise WriterValueError(
+                    f"MultiWriter: found {writer!r:.80}, expected a writer. Write MultiWriter(one, other), "
+                    "each a writer of its own."
+                )
         self.writers = writers
 
     def write(self, step: int, values: Values) -> None:
