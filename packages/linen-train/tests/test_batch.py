@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from linen_core.errors import MeshAxisNotFoundError
 from linen_train.distributed import batch as batches
 from linen_train.distributed import batch_shard, make_mesh, shard_batch
-from linen_train.errors import BatchShardingError
+from linen_train.errors import (
+    BatchShardingError,
+    DistributedArgumentError,
+    DistributedError,
+    MeshAxisError,
+)
 
 BATCH = {"image": np.arange(48.0).reshape(16, 3), "label": np.arange(16, dtype=np.int32)}
 LAYOUTS: dict[str, tuple[dict[str, int], Any, PartitionSpec, int]] = {
@@ -66,9 +70,50 @@ def test_batches_that_do_not_fit(batch: Any, text: str) -> None:
         shard_batch(batch, make_mesh())
 
 
-def test_axes_that_the_mesh_does_not_have() -> None:
-    with pytest.raises(MeshAxisNotFoundError, match=r"no axis 'batch'.*among \(\"data\",\)"):
-        shard_batch(BATCH, make_mesh(), "batch")
+AXES: dict[str, tuple[Any, type[DistributedError], str]] = {
+    "mistyped": (
+        "dta",
+        MeshAxisError,
+        'found axis="dta", expected axes of the mesh, each once; it has ("model", "data"). Write '
+        'axis="data".',
+    ),
+    "one_of_two": (("data", "fsdp"), MeshAxisError, 'Write axis=("data", "model").'),
+    "twice": (["data", "data"], MeshAxisError, 'found axis=["data", "data"], expected axes of the'),
+    "none": (
+        (),
+        MeshAxisError,
+        "found axis=(), expected at least one axis of the mesh, over which the examples are split. "
+        'Write axis="model".',
+    ),
+    "no_name": (
+        3,
+        DistributedArgumentError,
+        'found axis=3, expected the name of an axis of the mesh, or several. Write axis="model".',
+    ),
+    "no_names": ([["data"]], MeshAxisError, 'found axis=[["data"]], expected axes of the mesh'),
+}
+
+
+@pytest.mark.parametrize(("axis", "error", "text"), AXES.values(), ids=AXES)
+def test_axes_that_the_mesh_does_not_have(
+    axis: Any, error: type[DistributedError], text: str
+) -> None:
+    mesh = make_mesh(model=2, data=4)
+    with pytest.raises(error, match=re.escape(f"shard_batch: {text}" if text[0] == "f" else text)):
+        shard_batch(BATCH, mesh, axis)
+    with pytest.raises(error, match=re.escape(f"batch_shard: {text}" if text[0] == "f" else text)):
+        batch_shard(mesh, axis)
+
+
+@pytest.mark.parametrize("mesh", [None, "data", np.zeros(8)])
+def test_meshes_that_are_none(mesh: Any) -> None:
+    for call, run in {
+        "shard_batch": lambda: shard_batch(BATCH, mesh),
+        "batch_shard": lambda: batch_shard(mesh),
+    }.items():
+        text = f"{call}: found mesh={mesh!r:.80}, expected a jax.sharding.Mesh with devices. Write"
+        with pytest.raises(DistributedArgumentError, match=re.escape(text)):
+            run()
 
 
 class Device(NamedTuple):

@@ -1,13 +1,17 @@
+import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 from linen_train import DynamicScale, DynamicScaleResult, TrainState
+from linen_train.errors import DynamicScaleError
 
 
 def cube(x: Any) -> Any:
@@ -124,3 +128,101 @@ def test_a_state_carries_it_and_skips_what_is_not_finite() -> None:
     assert int(state.opt_state[0].count) == 1
     assert float(state.collections["batch_stats"]) == 1.0
     assert len(traces) == 1
+
+
+FACTOR = (
+    "expected a finite number, more than 1. Write growth_factor=2.0, or growth_interval=2**30 for a "
+    "scale that does not grow."
+)
+SHRINKING = "expected a number between 0 and 1. Write backoff_factor=0.5."
+INTERVAL = "expected a whole number of steps, at least 0. Write growth_interval=2000."
+MINIMUM = (
+    "expected a finite number, at least 0, or None. Write minimum_scale=1.0, or None for no limit."
+)
+STATIC: dict[str, tuple[Any, str]] = {
+    "growth_factor": ([1.0, 0.5, -2, float("inf"), float("nan"), True, "2", None], FACTOR),
+    "backoff_factor": ([2, 1.0, 0, -0.5, float("nan"), "0.5", None], SHRINKING),
+    "growth_interval": ([-1, 2.5, float("inf"), float("nan"), "2", None], INTERVAL),
+    "minimum_scale": ([-1.0, float("inf"), float("nan"), "1"], MINIMUM),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [(name, value, expected) for name, (values, expected) in STATIC.items() for value in values],
+)
+def test_static_fields_out_of_range(name: str, value: Any, expected: str) -> None:
+    for make in (DynamicScale, DynamicScale().replace):
+        fields: dict[str, Any] = {name: value}
+        with pytest.raises(DynamicScaleError) as caught:
+            make(**fields)
+        assert str(caught.value) == f"DynamicScale: found {name}={value!r}, {expected}"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"growth_interval": 0},
+        {"growth_interval": 1e3},
+        {"growth_interval": np.int64(5)},
+        {"growth_factor": 2},
+        {"growth_factor": np.float32(1.5)},
+        {"minimum_scale": 0},
+        {"minimum_scale": 65536.0},
+        {"minimum_scale": None, "scale": 1e-30},
+        {"scale": 1},
+    ],
+)
+def test_fields_in_range(fields: dict[str, Any]) -> None:
+    result = DynamicScale(**fields).value_and_grad(cube)(jnp.array(2.0))
+    assert bool(result.finite)
+
+
+BAD_SCALES: dict[str, tuple[dict[str, Any], str]] = {
+    "negative": (
+        {"scale": -1.0},
+        "DynamicScale: found scale=-1.0, expected a finite number, more than 0. Write scale=65536.0.",
+    ),
+    "zero": ({"scale": 0}, "found scale=0, expected a finite number, more than 0."),
+    "nan": ({"scale": float("nan")}, "found scale=nan, expected a finite number, more than 0."),
+    "infinite": ({"scale": np.float32("inf")}, "found scale=inf, expected a finite number"),
+    "below_the_minimum": (
+        {"scale": 2.0, "minimum_scale": 4.0},
+        "DynamicScale: found minimum_scale=4.0, expected at most the scale, which is 2.0. Write "
+        "scale=4.0, or a smaller minimum.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "text"), BAD_SCALES.values(), ids=BAD_SCALES)
+def test_scales_that_make_no_sense(fields: dict[str, Any], text: str) -> None:
+    scale = DynamicScale(**fields)
+    uses: list[Callable[[], Any]] = [
+        lambda: scale.value_and_grad(cube),
+        lambda: scale.replace(scale=jnp.asarray(scale.scale)),
+        lambda: TrainState.create(
+            apply_fn=cube, params=jnp.float32(1.0), tx=optax.sgd(0.1), dynamic_scale=scale
+        ),
+    ]
+    for use in uses:
+        with pytest.raises(DynamicScaleError, match=re.escape(text)):
+            use()
+
+
+def test_jax_may_rebuild_it_with_anything() -> None:
+    scale = DynamicScale()
+    zeros = jax.tree.map(lambda _: 0, scale)
+    assert (zeros.fin_steps, zeros.scale) == (0, 0)
+    assert jax.tree.map(lambda a, b: float(a - b), scale, scale).scale == 0.0
+    many = jax.vmap(lambda by: jax.tree.map(lambda x: x * by, scale))(jnp.array([-1.0, 1.0]))
+    axes = DynamicScale(fin_steps=0, scale=0)
+    assert jax.vmap(lambda one: one.scale, (axes,))(many).tolist() == [-65536.0, 65536.0]
+    assert jax.tree.map(lambda _: None, scale).scale is None
+    assert jax.eval_shape(lambda: scale).scale.shape == ()
+
+
+def test_arrays_are_not_looked_at() -> None:
+    scale = DynamicScale(scale=jnp.float32(0.0), minimum_scale=None)
+    with jax.transfer_guard("disallow"):
+        scale.value_and_grad(cube)
+        scale.replace(growth_interval=1)

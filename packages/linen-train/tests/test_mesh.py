@@ -4,11 +4,12 @@ import re
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from jax.sharding import AxisType
 
 from linen_train.distributed import make_mesh
-from linen_train.errors import MeshShapeError
+from linen_train.errors import DistributedArgumentError, DistributedError, MeshShapeError
 
 SIZES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
     "default": ({}, {"data": 8}),
@@ -79,3 +80,79 @@ MISFITS: dict[str, tuple[dict[str, Any], str]] = {
 def test_sizes_that_do_not_fit(sizes: dict[str, Any], text: str) -> None:
     with pytest.raises(MeshShapeError, match=re.escape(text)):
         make_mesh(sizes)
+
+
+DEVICE = jax.devices()[0]
+ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[DistributedError], str]] = {
+    "two_sizes": (
+        ((4, 2),),
+        {},
+        MeshShapeError,
+        "make_mesh: found (4, 2), expected the size of each axis by name. Write make_mesh(data=4, "
+        "model=2).",
+    ),
+    "a_size": ((8,), {}, MeshShapeError, "found 8, expected the size of each axis by name. Write "),
+    "pairs": (
+        ([("data", 8)],),
+        {},
+        MeshShapeError,
+        "found [('data', 8)], expected the size of each",
+    ),
+    "a_name": (
+        ("data",),
+        {},
+        MeshShapeError,
+        "found 'data', expected the size of each axis by name.",
+    ),
+    "a_number_as_name": (({0: 8},), {}, MeshShapeError, "Write make_mesh(data=8)."),
+    "no_devices": (
+        (),
+        {"devices": [], "data": 2},
+        MeshShapeError,
+        "make_mesh: found no devices, expected at least one. Write devices=jax.devices(), or leave it "
+        "out for those of all processes.",
+    ),
+    "a_device_twice": (
+        (),
+        {"devices": [DEVICE, DEVICE]},
+        MeshShapeError,
+        f"make_mesh: found the devices {[DEVICE]} more than once, expected each once. Write "
+        "devices=jax.devices()[:2].",
+    ),
+    "a_number_of_devices": (
+        (),
+        {"devices": 4},
+        DistributedArgumentError,
+        "make_mesh: found devices=4, expected a flat sequence of devices. Write "
+        "devices=jax.devices()[:4].",
+    ),
+    "numbers_of_devices": (
+        (),
+        {"devices": [0, 1]},
+        DistributedArgumentError,
+        "found devices=[0, 1], expected a flat sequence of devices. Write devices=jax.devices().",
+    ),
+    "a_grid_of_devices": (
+        (),
+        {"devices": np.array(jax.devices()).reshape(4, 2)},
+        DistributedArgumentError,
+        "expected a flat sequence of devices.",
+    ),
+    "type_of_axes": (
+        (),
+        {"axis_type": "auto"},
+        DistributedArgumentError,
+        "make_mesh: found axis_type='auto', expected a type of axes. Write "
+        "axis_type=jax.sharding.AxisType.Auto.",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "error", "text"), ARGUMENTS.values(), ids=ARGUMENTS
+)
+def test_arguments_of_another_kind(
+    arguments: tuple[Any, ...], keywords: dict[str, Any], error: type[DistributedError], text: str
+) -> None:
+    with pytest.raises(error, match=re.escape(text)):
+        make_mesh(*arguments, **keywords)

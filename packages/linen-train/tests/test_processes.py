@@ -13,6 +13,7 @@ import pytest
 from linen_train.distributed import Processes, initialize
 from linen_train.errors import (
     DistributedConnectionError,
+    DistributedError,
     DistributedSettingsError,
     DistributedStateError,
 )
@@ -82,29 +83,94 @@ def test_jax_finds_the_settings_by_itself(passed_on: list[Any]) -> None:
     assert options["initialization_timeout"] == 30
 
 
-def test_jax_cannot_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+FAILURES: dict[str, tuple[tuple[Any, ...], Exception, type[DistributedError], str]] = {
+    "a_port_in_use": (
+        (ADDRESS, 2, 0),
+        RuntimeError("Port in use."),
+        DistributedConnectionError,
+        f"initialize: JAX could not connect the processes at {ADDRESS}: Port in use. Give all "
+        "processes another port, and look at what the others say.",
+    ),
+    "at_an_address_that_jax_has_found": (
+        (),
+        RuntimeError("Port in use."),
+        DistributedConnectionError,
+        "initialize: JAX could not connect the processes: Port in use. Give all processes another "
+        "port, and look at what the others say.",
+    ),
+    "no_settings": (
+        (),
+        ValueError("coordinator_address should be defined."),
+        DistributedSettingsError,
+        "initialize: found cluster_detection_method='foo', by which JAX found no settings: "
+        "coordinator_address should be defined. Write a way that JAX knows and that is in use here, "
+        "such as 'k8s', 'slurm', 'ompi' or 'mpi4py', or give coordinator_address, num_processes and "
+        "process_id in its place.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "failure", "error", "text"), FAILURES.values(), ids=FAILURES)
+def test_jax_cannot_connect(
+    arguments: tuple[Any, ...],
+    failure: Exception,
+    error: type[DistributedError],
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(**options: Any) -> None:
         if options == {"cluster_detection_method": "deactivate"}:
             raise ValueError("coordinator_address should be defined.")
-        raise RuntimeError("Port in use.")
+        raise failure
 
     monkeypatch.setattr(jax.distributed, "initialize", fail)
-    with pytest.raises(DistributedConnectionError) as caught:
-        initialize(ADDRESS, 2, 0, cluster_detection_method="k8s")
-    assert str(caught.value) == (
-        f"initialize: JAX could not connect the processes at {ADDRESS}: Port in use. Give all "
-        "processes another port, and look at what the others say."
-    )
+    with pytest.raises(error) as caught:
+        initialize(*arguments, cluster_detection_method="foo")
+    assert type(caught.value) is error
+    assert str(caught.value) == text
+
+
+def test_settings_that_jax_does_not_take(
+    passed_on: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**options: Any) -> None:
+        raise ValueError("invalid literal for int() with base 10: 'a'")
+
+    monkeypatch.setattr(jax.distributed, "initialize", fail)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(DistributedSettingsError, match="JAX does not take the settings: invalid"):
+        initialize(address, 1, 0)
+
+
+ARGUMENTS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "address": (("host", 2, 0), "found the coordinator's address 'host', expected HOST:PORT"),
+    "count": (
+        (ADDRESS, "2", 0),
+        "found num_processes='2', expected a whole number. Write num_processes=2.",
+    ),
+    "number": ((ADDRESS, 2, -1), "found process_id=-1, expected at least 0."),
+}
+
+
+@pytest.mark.parametrize("method", [None, "k8s"])
+@pytest.mark.parametrize(("arguments", "text"), ARGUMENTS.values(), ids=ARGUMENTS)
+def test_arguments_are_checked_before_jax_sees_them(
+    arguments: tuple[Any, ...], text: str, method: str | None, passed_on: list[Any]
+) -> None:
+    with pytest.raises(DistributedSettingsError, match=text):
+        initialize(*arguments, cluster_detection_method=method)
+    assert passed_on == []
 
 
 @pytest.mark.parametrize("name", ["timeout", "heartbeat_timeout", "shutdown_timeout"])
-@pytest.mark.parametrize("seconds", [0, -1.5, float("nan")])
-def test_times_that_make_no_sense(name: str, seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [0, -1.5, float("nan"), float("inf"), "60"])
+def test_times_that_make_no_sense(name: str, seconds: Any) -> None:
     options: dict[str, Any] = {name: seconds}
     with pytest.raises(DistributedSettingsError) as caught:
         initialize(**options)
     assert str(caught.value) == (
-        f"initialize: found {name}={seconds}, expected seconds, more than 0."
+        f"initialize: found {name}={seconds!r}, expected seconds, more than 0."
     )
 
 

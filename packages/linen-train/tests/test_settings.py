@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from linen_train.distributed import _settings
@@ -51,6 +52,11 @@ FOUND: dict[str, tuple[dict[str, str], tuple[Any, ...], _settings.Settings]] = {
         _settings.Settings("[fe80::1]:99", 1, 0, "the argument"),
     ),
     "one_process": ({}, (None, 1), _settings.ALONE),
+    "numbers_of_numpy": (
+        {},
+        ("h:5", np.int64(2), np.int32(1)),
+        _settings.Settings("h:5", 2, 1, "the argument"),
+    ),
     "environment": (
         NAMED,
         (),
@@ -105,7 +111,9 @@ FOUND: dict[str, tuple[dict[str, str], tuple[Any, ...], _settings.Settings]] = {
 def test_what_is_found(
     environment: dict[str, str], arguments: tuple[Any, ...], settings: _settings.Settings
 ) -> None:
-    assert find(environment, *arguments) == settings
+    found = find(environment, *arguments)
+    assert found == settings
+    assert {type(found.num_processes), type(found.process_id)} == {int}  # they travel as JSON
 
 
 WRONG: dict[str, tuple[dict[str, str], tuple[Any, ...], str]] = {
@@ -135,8 +143,36 @@ WRONG: dict[str, tuple[dict[str, str], tuple[Any, ...], str]] = {
         ("h:1", 2, 2),
         "found process_id=2 of num_processes=2, expected a number from 0 to 1. Give every process",
     ),
-    "negative_number": ({}, ("h:1", 2, -1), "found process_id=-1 of num_processes=2"),
-    "no_processes": ({}, ("h:1", 0, 0), "found process_id=0 of num_processes=0"),
+    "negative_number": (
+        {},
+        ("h:1", 2, -1),
+        "initialize: found process_id=-1, expected at least 0.",
+    ),
+    "no_processes": (
+        {},
+        ("h:1", 0, 0),
+        "initialize: found num_processes=0, expected at least 1. Write num_processes=N for N processes, "
+        "and process_id=I, from 0 to N - 1, in each of them.",
+    ),
+    "no_processes_alone": ({}, (None, 0), "found num_processes=0, expected at least 1."),
+    "no_processes_in_the_environment": (
+        {**NAMED, "JAX_NUM_PROCESSES": "0"},
+        (),
+        "found num_processes=0, expected at least 1.",
+    ),
+    "text_for_numbers": (
+        {},
+        ("h:1", "2", "0"),
+        "initialize: found num_processes='2', expected a whole number. Write num_processes=2.",
+    ),
+    "text_for_a_number": ({}, ("h:1", 2, " 1"), "expected a whole number. Write process_id=1."),
+    "words_for_a_number": (
+        {},
+        ("h:1", 2, "one"),
+        "found process_id='one', expected a whole number.",
+    ),
+    "fraction": ({}, ("h:1", 2.0, 0), "found num_processes=2.0, expected a whole number."),
+    "truth": ({}, ("h:1", 2, True), "found process_id=True, expected a whole number."),
     "words": (
         {**NAMED, "JAX_PROCESS_ID": "two"},
         (),

@@ -19,13 +19,19 @@ from linen_core import (
     compact,
     logical_axis_rules,
     unbox,
+    with_logical_constraint,
     with_logical_partitioning,
     with_partitioning,
 )
-from linen_core.errors import LogicalAxisRulesError, MeshAxisNotFoundError, PartitionRankError
+from linen_core.errors import (
+    DuplicateMeshAxisError,
+    LogicalAxisRulesError,
+    MeshAxisNotFoundError,
+    PartitionRankError,
+)
 from linen_train import TrainState
 from linen_train.distributed import _programs, abstract_sharded, init_sharded, make_mesh
-from linen_train.errors import InitShardingError
+from linen_train.errors import DistributedArgumentError, InitShardingError, MeshAxisError
 
 initializers = jax.nn.initializers
 KEY = jax.random.key(3)
@@ -302,6 +308,15 @@ def boxed(names: tuple[str, ...]) -> Callable[[Mesh], Any]:
     return lambda mesh: init_sharded(Boxed(), KEY, X, mesh=mesh)
 
 
+class Constrained(Module):
+    """No variable is in a box here, but an activation has names."""
+
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = with_logical_constraint(x, ("batch", None))
+        return x * self.param("scale", initializers.ones, ())
+
+
 MISFITS: dict[str, tuple[Callable[[Mesh], Any], type[Exception], str]] = {
     "uneven": (
         uneven,
@@ -311,21 +326,86 @@ MISFITS: dict[str, tuple[Callable[[Mesh], Any], type[Exception], str]] = {
         "Choose sizes that are",
     ),
     "no_such_fsdp_axis": (
-        lambda mesh: init_sharded(Mlp(), KEY, X, mesh=mesh, rules=[], fsdp_axis="fsdp"),
-        MeshAxisNotFoundError,
-        "The mesh has no axis 'fsdp'",
+        lambda mesh: init_sharded(Mlp(), KEY, X, mesh=mesh, rules=[], fsdp_axis="dta"),
+        MeshAxisError,
+        'init_sharded: found fsdp_axis="dta", expected axes of the mesh, each once; it has ("data", '
+        '"model"). Write fsdp_axis="data".',
     ),
     "no_such_axis_in_a_rule": (
-        lambda mesh: init_sharded(Mlp(), KEY, X, mesh=mesh, rules=[("mlp", "tensor")]),
-        MeshAxisNotFoundError,
-        "The mesh has no axis 'tensor'",
+        lambda mesh: init_sharded(
+            Mlp(), KEY, X, mesh=mesh, rules=[("embed", "data"), ("mlp", ["tensor"])]
+        ),
+        MeshAxisError,
+        'init_sharded: these variables name axes that the mesh does not have; it has ("data", '
+        '"model"):\n'
+        '  params/up: "tensor" by the rules for the box ("embed", "mlp")\n'
+        'Write the rule ("mlp", "model"), or ("mlp", None), in place of ("mlp", ("tensor",)).',
+    ),
+    "one_axis_of_a_rule": (
+        lambda mesh: init_sharded(Mlp(), KEY, X, mesh=mesh, rules=[("mlp", ("model", "tensor"))]),
+        MeshAxisError,
+        'Write the rule ("mlp", "model"), or ("mlp", None), in place of ("mlp", ("model", "tensor")).',
     ),
     "no_rules": (
         lambda mesh: init_sharded(Mlp(), KEY, X, mesh=mesh),
-        MeshAxisNotFoundError,
-        "The mesh has no axis 'embed', 'mlp'",
+        MeshAxisError,
+        'init_sharded: these variables name axes that the mesh does not have; it has ("data", '
+        '"model"):\n'
+        '  params/up: "embed", "mlp" in the box ("embed", "mlp"), with no rules for logical names\n'
+        'Map the names to axes of the mesh: rules=[("embed", "data"), ("mlp", "model")], with None for '
+        "what is to stay whole.",
     ),
-    "no_such_axis_in_a_box": (boxed(("tensor",)), MeshAxisNotFoundError, "has no axis 'tensor'"),
+    "no_rules_for_a_state": (
+        lambda mesh: abstract_sharded(Mlp(), KEY, X, mesh=mesh, create=create),
+        MeshAxisError,
+        "abstract_sharded: these variables name axes that the mesh does not have",
+    ),
+    "no_such_axis_in_a_box": (
+        boxed(("tensor",)),
+        MeshAxisError,
+        '  params/scale: "tensor" in the box ("tensor",)\n'
+        'with_partitioning takes axes of the mesh: write ("data",) for params/scale, or '
+        'with_logical_partitioning(..., ("tensor",)) and rules=[("tensor", "data")].',
+    ),
+    "no_such_axis_in_a_constraint": (
+        lambda mesh: init_sharded(Constrained(), KEY, X, mesh=mesh, rules=[("batch", "tensor")]),
+        MeshAxisNotFoundError,
+        "The mesh has no axis 'tensor'",
+    ),
+    "two_axes_over_one": (
+        boxed(("data", "data")),
+        DuplicateMeshAxisError,
+        "['data'] split more than",
+    ),
+    "no_mesh": (
+        lambda mesh: init_sharded(Mlp(), KEY, X, mesh=None),  # type: ignore[arg-type]
+        DistributedArgumentError,
+        "init_sharded: found mesh=None, expected a jax.sharding.Mesh with devices. Write "
+        "mesh=make_mesh(data=-1).",
+    ),
+    "a_mesh_without_devices": (
+        lambda mesh: abstract_sharded(Mlp(), KEY, X, mesh=mesh.abstract_mesh),  # type: ignore[arg-type]
+        DistributedArgumentError,
+        "abstract_sharded: found mesh=AbstractMesh(",
+    ),
+    "no_model": (
+        lambda mesh: init_sharded(jnp.tanh, KEY, X, mesh=mesh),
+        DistributedArgumentError,
+        "without init, expected an object with init(rngs, ...). Write init_sharded(MyModule(...), "
+        "jax.random.key(0), x, mesh=mesh).",
+    ),
+    "a_state_for_create": (
+        lambda mesh: init_sharded(Mlp(), KEY, X, mesh=mesh, create={}),  # type: ignore[arg-type]
+        DistributedArgumentError,
+        "init_sharded: found create={}, expected a function from the variables to a state. Write "
+        "create=lambda variables: TrainState.create(...).",
+    ),
+    "text_for_a_size": (
+        lambda mesh: init_sharded(Mlp(), KEY, X, mesh=mesh, fsdp_min_size="1k"),  # type: ignore[arg-type]
+        DistributedArgumentError,
+        "init_sharded: found fsdp_min_size='1k', expected how many numbers an array has at least that "
+        "is split. Write fsdp_min_size=1024.",
+    ),
     "too_many_names": (boxed(("data", "model")), PartitionRankError, "names 2 axes"),
     "rules_that_are_none": (
         lambda mesh: init_sharded(Mlp(), KEY, X, mesh=mesh, rules={"mlp": "model"}),  # type: ignore[arg-type]
@@ -339,6 +419,58 @@ MISFITS: dict[str, tuple[Callable[[Mesh], Any], type[Exception], str]] = {
 def test_what_does_not_fit(run: Callable[[Mesh], Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=re.escape(text)):
         run(make_mesh(data=4, model=2))
+
+
+class Boxes(Module):
+    """A box of each kind, and many of them."""
+
+    @compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        ones, shape = initializers.ones, (64, 64)
+        for i in range(19):
+            self.param(f"a_{i}", with_logical_partitioning(ones, ("embed", "data")), shape)
+        self.param("b", with_partitioning(ones, ("dta", None)), shape)
+        own = [("mlp", ("modle", "data"))]
+        self.param("c", with_logical_partitioning(ones, ("mlp", None), rules=own), shape)
+        return x
+
+
+def test_all_variables_are_named_at_once() -> None:
+    with pytest.raises(MeshAxisError) as caught:
+        init_sharded(Boxes(), KEY, X, mesh=make_mesh(data=4, model=2))
+    first, *lines = str(caught.value).splitlines()
+    assert first.endswith('name axes that the mesh does not have; it has ("data", "model"):')
+    assert sorted(lines[:19]) == sorted(
+        f'  params/a_{i}: "embed" in the box ("embed", "data"), with no rules for logical names'
+        for i in range(19)
+    )
+    assert lines[19:] == [
+        '  params/b: "dta" in the box ("dta", None)',
+        "  ... and 1 more",
+        'Map the names to axes of the mesh: rules=[("embed", "model"), ("data", "data")], with None for '
+        "what is to stay whole.",
+        'Write the rule ("mlp", "data"), or ("mlp", None), in place of ("mlp", ("modle", "data")).',
+        'with_partitioning takes axes of the mesh: write ("data", None) for params/b, or '
+        'with_logical_partitioning(..., ("dta", None)) and rules=[("dta", "data")].',
+    ]
+
+
+def test_what_is_said_instead_works() -> None:
+    mesh = make_mesh(data=4, model=2)
+    text = ""
+    try:
+        init_sharded(Mlp(), KEY, X, mesh=mesh)
+    except MeshAxisError as error:
+        text = str(error)
+    rules = re.findall(r'\("(\w+)", "(\w+)"\)', text.rpartition("rules=")[2])
+    variables = init_sharded(Mlp(), KEY, X, mesh=mesh, rules=rules)
+    assert specs_of(unbox(variables))["params/up"] == ("data", "model")
+
+
+def test_a_mesh_that_is_in_use_already() -> None:
+    mesh = make_mesh(data=4, model=2)
+    with jax.set_mesh(mesh), pytest.raises(MeshAxisError, match='params/up: "embed", "mlp" in the'):
+        init_sharded(Mlp(), KEY, X, mesh=mesh)
 
 
 STEPS: dict[str, tuple[dict[str, int], dict[str, Any], set[str]]] = {

@@ -8,19 +8,44 @@ gradients were finite, and shrinks at once when they are not. A step whose gradi
 must not change the parameters.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from linen_core import struct
+from linen_train.errors import DynamicScaleError
 
 __all__ = ["DynamicScale", "DynamicScaleResult"]
 
 _LARGEST_SCALE = jnp.finfo(jnp.float32).max
 _SMALLEST_SCALE = jnp.finfo(jnp.float32).tiny
+_NUMBERS = (int, float, np.generic)
+
+# What each static field has to be, and how that is said.
+_STATIC: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "growth_factor": (
+        lambda x: 1 < x < math.inf,
+        "a finite number, more than 1. Write growth_factor=2.0, or growth_interval=2**30 for a scale "
+        "that does not grow",
+    ),
+    "backoff_factor": (
+        lambda x: 0 < x < 1,
+        "a number between 0 and 1. Write backoff_factor=0.5",
+    ),
+    "growth_interval": (
+        lambda x: 0 <= x < math.inf and x % 1 == 0,
+        "a whole number of steps, at least 0. Write growth_interval=2000",
+    ),
+    "minimum_scale": (
+        lambda x: 0 <= x < math.inf,
+        "a finite number, at least 0, or None. Write minimum_scale=1.0, or None for no limit",
+    ),
+}
 
 
 class DynamicScaleResult(NamedTuple):
@@ -53,14 +78,20 @@ class DynamicScale(struct.PyTreeNode):
 
     Args:
         growth_factor: what the scale is multiplied by after `growth_interval` finite steps in a
-            row. Static.
-        backoff_factor: what it is multiplied by after a step that is not finite. Static.
-        growth_interval: number of finite steps in a row, besides the one that grows. Static.
+            row, more than 1. Static.
+        backoff_factor: what it is multiplied by after a step that is not finite, between 0 and 1.
+            Static.
+        growth_interval: number of finite steps in a row, besides the one that grows; with 0, every
+            finite step grows. Static.
         fin_steps: how many finite steps there were in a row; an integer scalar.
         scale: the scale. As a Python number it leaves a loss in float16 in float16, which overflows
             early; as a float32 array, which it is from the second step on, it does not.
             `TrainState.create` makes it an array.
         minimum_scale: the scale does not shrink below it; None is no limit. Static.
+
+    Raises:
+        DynamicScaleError: a static field is out of range. The scale itself may be anything that JAX
+            rebuilds the struct with; `value_and_grad` and `replace` look at it, while it is a number.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -93,6 +124,40 @@ class DynamicScale(struct.PyTreeNode):
     scale: float | jax.Array = 65536.0
     minimum_scale: float | None = struct.field(pytree_node=False, default=_SMALLEST_SCALE)
 
+    def __post_init__(self) -> None:
+        # Also wherever JAX rebuilds it. The children are left alone: they are tracers, shapes, or the
+        # zeros that a person maps a state to.
+        for name, (is_right, expected) in _STATIC.items():
+            value = getattr(self, name)
+            is_left_out = value is None and name == "minimum_scale"
+            if not is_left_out and not (isinstance(value, _NUMBERS) and is_right(value)):
+                raise DynamicScaleError(
+                    f"DynamicScale: found {name}={value!r:.80}, expected {expected}."
+                )
+
+    def replace(self, **updates: Any) -> Self:
+        """Return a copy with other values in the named fields.
+
+        Args:
+            **updates: the new values by field name.
+
+        Returns:
+            A scale for the loss.
+
+        Raises:
+            DynamicScaleError: the scale that there is makes no sense, or a static field is out of
+                range.
+            UnknownStructFieldError: a name is no field.
+
+        Example:
+            >>> from linen_train import DynamicScale
+            >>> DynamicScale().replace(growth_interval=100).growth_interval
+            100
+        """
+        # `TrainState.create` makes an array of the scale in this way. Nobody can look at it then.
+        _check_scale(self)
+        return super().replace(**updates)
+
     def value_and_grad(
         self,
         fun: Callable[..., Any],
@@ -112,6 +177,10 @@ class DynamicScale(struct.PyTreeNode):
         Returns:
             A function of the arguments of `fun` that returns a `DynamicScaleResult`.
 
+        Raises:
+            DynamicScaleError: the scale is a number that is not positive, or less than
+                `minimum_scale`.
+
         Example:
             >>> import jax.numpy as jnp
             >>> from linen_train import DynamicScale
@@ -120,6 +189,7 @@ class DynamicScale(struct.PyTreeNode):
             >>> bool(finite), float(loss), float(grad)
             (True, 9.0, 6.0)
         """
+        _check_scale(self)
 
         def scaled(*args: Any) -> Any:
             if has_aux:
@@ -156,6 +226,23 @@ class DynamicScale(struct.PyTreeNode):
         return self.replace(
             fin_steps=jnp.where(finite & ~jnp.asarray(grows), self.fin_steps + 1, 0),
             scale=jnp.where(finite, grown, shrunk),
+        )
+
+
+def _check_scale(found: DynamicScale) -> None:
+    """Raise if the scale is a number that makes no sense; arrays are not looked at."""
+    scale, minimum = found.scale, found.minimum_scale
+    if not isinstance(scale, _NUMBERS):
+        return
+    if not 0 < scale < math.inf:
+        raise DynamicScaleError(
+            f"DynamicScale: found scale={scale}, expected a finite number, more than 0. Write "
+            "scale=65536.0."
+        )
+    if minimum is not None and scale < minimum:
+        raise DynamicScaleError(
+            f"DynamicScale: found minimum_scale={minimum}, expected at most the scale, which is "
+            f"{scale}. Write scale={minimum}, or a smaller minimum."
         )
 
 

@@ -39,13 +39,20 @@ def named_by(call: str, argument: str, axis: str | Iterable[str], mesh: Mesh) ->
             f"several. Write {argument}={_code(_nearest('', shape))}."
         )
     names = (axis,) if isinstance(axis, str) else tuple(axis)
-    if any(name not in shape for name in names) or len(set(names)) < len(names):
-        instead = dict.fromkeys(name if name in shape else _nearest(name, shape) for name in names)
+    known = [name for name in names if isinstance(name, str) and name in shape]
+    if len(set(known)) < len(names):
         raise MeshAxisError(
             f"{call}: found {argument}={_code(axis)}, expected axes of the mesh, each once; it has "
-            f"{_code(tuple(shape))}. Write {argument}={_code(as_entry(tuple(instead)))}."
+            f"{_code(tuple(shape))}. Write {argument}={_code(_named_instead(names, known, shape))}."
         )
     return names
+
+
+def _named_instead(
+    names: Sequence[Any], known: Sequence[str], axes: Iterable[str]
+) -> str | tuple[str, ...]:
+    nearest = [name if name in known else _nearest(name, axes) for name in names]
+    return as_entry([axis for axis in dict.fromkeys(nearest) if axis is not None])
 
 
 def no_mesh(call: str, found: Any) -> str:
@@ -58,7 +65,7 @@ def no_mesh(call: str, found: Any) -> str:
 
 def as_entry(axes: Sequence[str]) -> str | tuple[str, ...]:
     """Return the entry of a spec that names some axes of a mesh; one of them by itself."""
-    return tuple(axes) if len(axes) > 1 else next(iter(axes))
+    return axes[0] if len(axes) == 1 else tuple(axes)
 
 
 def axes_of(entry: Any) -> list[str]:
@@ -82,7 +89,7 @@ class _Box:
     path: str
     names: tuple[Any, ...]
     absent: tuple[str, ...]
-    rules: LogicalRules
+    rules: tuple[tuple[str, Any], ...]
     is_logical: bool
 
     def line(self) -> str:
@@ -129,11 +136,17 @@ def _box(path: str, leaf: Any, mesh: Mesh, rules: LogicalRules | None) -> _Box |
     names, used, is_logical = tuple(leaf.get_partition_spec()), (), False
     if isinstance(leaf, LogicallyPartitioned) or not is_axis_metadata(leaf):
         in_use = get_logical_axis_rules() if rules is None else rules
-        used, is_logical = getattr(leaf, "rules", None) or in_use, True
-    is_mapped = used or rules is not None
-    spec = logical_to_mesh_axes(names, used) if is_logical and is_mapped else names
+        used, is_logical = _as_tuples(getattr(leaf, "rules", None) or in_use), True
+    is_mapped = is_logical and (used or rules is not None)
+    spec = logical_to_mesh_axes(names, used) if is_mapped else names
     absent = [axis for entry in spec or () for axis in axes_of(entry) if axis not in mesh.shape]
     return _Box(path, names, tuple(absent), used, is_logical)
+
+
+def _as_tuples(rules: LogicalRules) -> tuple[tuple[str, Any], ...]:
+    return tuple(
+        (name, tuple(entry) if isinstance(entry, list) else entry) for name, entry in rules
+    )
 
 
 def _advice(boxes: Sequence[_Box], axes: Sequence[str]) -> Iterator[str]:
@@ -173,16 +186,14 @@ def _rules_instead(
 ) -> Iterator[tuple[tuple[Any, Any], tuple[Any, Any]]]:
     """Yield each rule with an axis that there is not, and one to put in its place."""
     absent = {axis for box in boxes if box.is_logical for axis in box.absent}
-    used = {(name, as_hashable(entry)): None for box in boxes for name, entry in box.rules}
-    for name, entry in used:
+    rules = dict.fromkeys(rule for box in boxes for rule in box.rules)
+    used = {axis for _, entry in rules for axis in axes_of(entry)}
+    # An axis splits an array once, so one that no other rule uses comes first.
+    free = [axis for axis in axes if axis not in used] or axes
+    for name, entry in rules:
         if named := [axis for axis in axes_of(entry) if axis in absent]:
             kept = [axis for axis in axes_of(entry) if axis not in absent]
-            nearest = _nearest(named[0], [axis for axis in axes if axis not in kept])
-            yield (name, entry), (name, as_entry(kept) if kept else nearest)
-
-
-def as_hashable(entry: Any) -> Any:
-    return tuple(entry) if isinstance(entry, list) else entry
+            yield (name, entry), (name, as_entry(kept) if kept else _nearest(named[0], free))
 
 
 def _nearest(name: Any, axes: Iterable[str]) -> str | None:

@@ -20,9 +20,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from linen_core import LogicallyPartitioned, is_axis_metadata, logical_to_mesh_axes
 from linen_core.errors import MeshAxisNotFoundError, PartitionRankError
+from linen_train.distributed._axes import LogicalRules, as_entry, axes_of
 from linen_train.errors import InitShardingError
 
-LogicalRules: TypeAlias = Sequence[tuple[str, str | Sequence[str] | None]]
 Path: TypeAlias = tuple[str, ...]
 
 
@@ -35,19 +35,12 @@ class Layout:
         rules: logical axis rules; None for those in use.
         fsdp_axes: the axes of the mesh that split arrays in no box; none leaves them whole.
         fsdp_min_size: the fewest numbers of an array that they split.
-
-    Raises:
-        MeshAxisNotFoundError: the mesh lacks an axis of `fsdp_axes`.
     """
 
     mesh: Mesh
     rules: LogicalRules | None
     fsdp_axes: tuple[str, ...]
     fsdp_min_size: int
-
-    def __post_init__(self) -> None:
-        if unknown := [axis for axis in self.fsdp_axes if axis not in self.mesh.shape]:
-            raise MeshAxisNotFoundError(unknown, self.fsdp_axes, self.mesh.axis_names)
 
     def of_box(self, leaf: Any) -> NamedSharding | None:
         """Return the sharding that a box names; None for an array, or a box that names none."""
@@ -73,21 +66,10 @@ class Layout:
 
     def _of_names(self, names: Any) -> NamedSharding:
         spec = logical_to_mesh_axes(names, self.rules) or PartitionSpec()
-        named = [axis for entry in spec for axis in _axes_of(entry)]
+        named = [axis for entry in spec for axis in axes_of(entry)]
         if unknown := [axis for axis in named if axis not in self.mesh.shape]:
             raise MeshAxisNotFoundError(unknown, tuple(spec), self.mesh.axis_names)
         return NamedSharding(self.mesh, spec)
-
-
-def as_entry(axes: Sequence[str]) -> str | tuple[str, ...]:
-    """Return the entry of a spec that names some axes of a mesh; one of them by itself."""
-    return tuple(axes) if len(axes) > 1 else next(iter(axes))
-
-
-def _axes_of(entry: Any) -> list[str]:
-    """Return the mesh axes that an entry of a spec names."""
-    axes = entry if isinstance(entry, tuple) else (entry,)
-    return [axis for axis in axes if isinstance(axis, str)]
 
 
 def shardings_of(state: Any, variables: Any, layout: Layout) -> list[NamedSharding]:
@@ -106,7 +88,7 @@ def shardings_of(state: Any, variables: Any, layout: Layout) -> list[NamedShardi
     known = _by_suffix(variables, layout)
     uneven: list[str] = []
     shardings: list[NamedSharding] = []
-    for path, leaf in _leaves(state):
+    for path, leaf in leaves_of(state):
         box = layout.of_box(leaf)
         for array in jax.tree.leaves(leaf):
             sharding = box or _like(path, array.shape, known) or layout.of_array(array.shape)
@@ -117,7 +99,7 @@ def shardings_of(state: Any, variables: Any, layout: Layout) -> list[NamedShardi
     return shardings
 
 
-def _leaves(tree: Any) -> list[tuple[Path, Any]]:
+def leaves_of(tree: Any) -> list[tuple[Path, Any]]:
     """Return the leaves with their paths; boxes are leaves."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_box)
     return [
@@ -135,7 +117,7 @@ def _by_suffix(variables: Any, layout: Layout) -> dict[Path, tuple[tuple[int, ..
     """Return shape and sharding of the variables by path, with the collection and without it."""
     known: dict[Path, tuple[tuple[int, ...], NamedSharding]] = {}
     # Parameters last: of equal paths in several collections, theirs counts.
-    for path, leaf in sorted(_leaves(variables), key=lambda item: item[0][:1] == ("params",)):
+    for path, leaf in sorted(leaves_of(variables), key=lambda item: item[0][:1] == ("params",)):
         arrays = jax.tree.leaves(leaf)
         if len(arrays) == 1:
             shape = arrays[0].shape
@@ -161,7 +143,7 @@ def _uneven(path: str, shape: tuple[int, ...], sharding: NamedSharding) -> list[
         raise PartitionRankError(tuple(sharding.spec), shape)
     lines: list[str] = []
     for position, (size, entry) in enumerate(zip(shape, sharding.spec, strict=False)):
-        axes = _axes_of(entry)
+        axes = axes_of(entry)
         parts = math.prod(sharding.mesh.shape[axis] for axis in axes)
         if size % parts:
             over = ", ".join(f"{axis}={sharding.mesh.shape[axis]}" for axis in axes)

@@ -6,6 +6,7 @@ nothing, so that a program runs by itself inside an allocation.
 """
 
 import dataclasses
+import numbers
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -67,6 +68,7 @@ def find(
         (PROCESS_ID, _number(environment, PROCESS_ID)),
         (launcher.get("name"), launcher.get("process_id")),
     )
+    count, number = whole("num_processes", count, 1), whole("process_id", number, 0)
     found = {"coordinator_address": address, "num_processes": count, "process_id": number}
     sources = [address_source, count_source, number_source]
     is_alone = address is None and (count or 1) == 1 and not number
@@ -74,7 +76,7 @@ def find(
         return ALONE
     if missing := [name for name, value in found.items() if value is None]:
         raise DistributedSettingsError(_incomplete(found, missing))
-    if not 0 <= number < count:
+    if number >= count:
         raise DistributedSettingsError(
             f"initialize: found process_id={number} of num_processes={count}, expected a number from 0 "
             f"to {count - 1}. Give every process a number of its own."
@@ -98,6 +100,28 @@ def host_and_port(address: str) -> tuple[str, int]:
             "'10.0.0.1:1234' or '[fe80::1]:1234', with a port from 1 to 65535."
         )
     return match[1] or match[2], int(match[3])
+
+
+def whole(name: str, value: Any, least: int) -> Any:
+    """Return a number of processes, or of one of them, as an `int`; None where there is none.
+
+    Raises:
+        DistributedSettingsError: it is no whole number, or less than the least.
+    """
+    if value is None:
+        return None
+    is_text = isinstance(value, str) and value.strip().isdecimal()
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        instead = f" Write {name}={int(value)}." if is_text else ""
+        raise DistributedSettingsError(
+            f"initialize: found {name}={value!r:.80}, expected a whole number.{instead}"
+        )
+    if value < least:
+        raise DistributedSettingsError(
+            f"initialize: found {name}={value}, expected at least {least}. Write "
+            "num_processes=N for N processes, and process_id=I, from 0 to N - 1, in each of them."
+        )
+    return int(value)
 
 
 def _first(*candidates: tuple[Any, Any]) -> tuple[Any, str | None]:

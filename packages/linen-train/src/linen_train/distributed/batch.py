@@ -15,9 +15,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from linen_core.errors import MeshAxisNotFoundError
-from linen_train.distributed._layout import as_entry
-from linen_train.errors import BatchShardingError
+from linen_train.distributed import _axes
+from linen_train.errors import BatchShardingError, MeshAxisError
 
 __all__ = ["batch_shard", "shard_batch"]
 
@@ -39,7 +38,8 @@ def batch_shard(mesh: Mesh, axis: str | Sequence[str] = "data") -> tuple[int, in
 
     Raises:
         BatchShardingError: two processes share a part of their examples, but not all.
-        MeshAxisNotFoundError: the mesh has no such axis.
+        DistributedArgumentError: the mesh is none, or the axis is no name and no sequence of names.
+        MeshAxisError: the mesh has no such axis, it is named twice, or none is named.
 
     Example:
         >>> import jax, numpy as np
@@ -52,7 +52,7 @@ def batch_shard(mesh: Mesh, axis: str | Sequence[str] = "data") -> tuple[int, in
         >>> index, count
         (0, 1)
     """
-    names = _names(axis, mesh)
+    names = _names("batch_shard", axis, mesh)
     parts = _parts_of_processes(mesh, names)
     shards = sorted(set(parts.values()), key=min)
     if sum(map(len, shards)) != len(frozenset().union(*shards)):
@@ -84,7 +84,8 @@ def shard_batch(batch: Any, mesh: Mesh, axis: str | Sequence[str] = "data") -> A
         BatchShardingError: an array has no first axis, arrays differ in its size, or the size is not
             divisible by the number of parts; processes give different examples for the same part,
             or not equally many.
-        MeshAxisNotFoundError: the mesh has no such axis.
+        DistributedArgumentError: the mesh is none, or the axis is no name and no sequence of names.
+        MeshAxisError: the mesh has no such axis, it is named twice, or none is named.
 
     Example:
         >>> import jax, numpy as np
@@ -94,22 +95,25 @@ def shard_batch(batch: Any, mesh: Mesh, axis: str | Sequence[str] = "data") -> A
         >>> tuple(batch["image"].sharding.spec)
         ('data',)
     """
-    names = _names(axis, mesh)
+    names = _names("shard_batch", axis, mesh)
     parts = _parts_of_processes(mesh, names)
     _check(batch, len(parts[jax.process_index()]), names)
     if len(parts) > 1 and (mesh, names) not in _compared:
         _compare(batch, parts)
         _compared.add((mesh, names))
-    sharding = NamedSharding(mesh, PartitionSpec(as_entry(names)))
+    sharding = NamedSharding(mesh, PartitionSpec(_axes.as_entry(names)))
     return jax.tree.map(
         lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), batch
     )
 
 
-def _names(axis: str | Sequence[str], mesh: Mesh) -> tuple[str, ...]:
-    names = (axis,) if isinstance(axis, str) else tuple(axis)
-    if unknown := [name for name in names if name not in mesh.shape]:
-        raise MeshAxisNotFoundError(unknown, names, mesh.axis_names)
+def _names(call: str, axis: str | Sequence[str], mesh: Mesh) -> tuple[str, ...]:
+    names = _axes.named_by(call, "axis", axis, mesh)
+    if not names:
+        raise MeshAxisError(
+            f"{call}: found axis={axis!r}, expected at least one axis of the mesh, over which the "
+            f'examples are split. Write axis="{next(iter(mesh.shape), "data")}".'
+        )
     return names
 
 

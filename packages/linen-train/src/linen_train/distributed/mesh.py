@@ -1,13 +1,14 @@
 """Meshes of devices, with sizes that are checked against the devices there are."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh
 
-from linen_train.errors import MeshShapeError
+from linen_train.errors import DistributedArgumentError, MeshShapeError
 
 __all__ = ["make_mesh"]
 
@@ -33,7 +34,9 @@ def make_mesh(
         The mesh. It uses every one of the devices.
 
     Raises:
-        MeshShapeError: the sizes do not use all devices, or are no sizes.
+        MeshShapeError: the sizes do not use all devices, have no names, or are no sizes; or there are
+            no devices, or one of them twice.
+        DistributedArgumentError: the devices are none, or the type of the axes is none.
 
     Example:
         >>> from linen_train.distributed import make_mesh
@@ -42,13 +45,23 @@ def make_mesh(
         >>> dict(mesh.shape)
         {'data': 1, 'model': 1}
     """
+    if axes is not None and not _is_named(axes):
+        raise MeshShapeError(
+            f"make_mesh: found {axes!r:.80}, expected the size of each axis by name. Write "
+            f"{_call(_with_names(axes))}."
+        )
     wanted = {**(axes or {}), **sizes} or {"data": -1}
     if axes and (repeated := sorted(axes.keys() & sizes.keys())):
         raise MeshShapeError(
             f"make_mesh: found the axes {repeated} both in the mapping and as keywords, expected "
             "each axis once."
         )
-    devices = list(jax.devices() if devices is None else devices)
+    devices = jax.devices() if devices is None else _checked_devices(devices)
+    if not isinstance(axis_type, AxisType):
+        raise DistributedArgumentError(
+            f"make_mesh: found axis_type={axis_type!r:.80}, expected a type of axes. Write "
+            "axis_type=jax.sharding.AxisType.Auto."
+        )
     shape = _completed(wanted, len(devices))
     return jax.make_mesh(
         tuple(shape.values()),
@@ -56,6 +69,48 @@ def make_mesh(
         axis_types=(axis_type,) * len(shape),
         devices=devices,
     )
+
+
+def _is_named(axes: Any) -> bool:
+    return isinstance(axes, Mapping) and all(isinstance(name, str) for name in axes)
+
+
+def _with_names(axes: Any) -> Mapping[str, int]:
+    """Return sizes without names as those of the usual axes; all devices, if they are no sizes."""
+    sizes = axes.values() if isinstance(axes, Mapping) else axes
+    match list(sizes) if isinstance(sizes, Iterable) else [sizes]:
+        case [int(data)]:
+            return {"data": data}
+        case [int(data), int(model)]:
+            return {"data": data, "model": model}
+    return {"data": -1}
+
+
+def _checked_devices(devices: Any) -> list[Any]:
+    """Return devices as a list.
+
+    Raises:
+        DistributedArgumentError: they are no sequence of devices.
+        MeshShapeError: there is none, or one of them twice.
+    """
+    found = list(devices) if isinstance(devices, Iterable) else [devices]
+    if not all(hasattr(device, "device_kind") for device in found):
+        instead = f"[:{devices}]" if isinstance(devices, int) else ""
+        raise DistributedArgumentError(
+            f"make_mesh: found devices={devices!r:.80}, expected a flat sequence of devices. Write "
+            f"devices=jax.devices(){instead}."
+        )
+    if not found:
+        raise MeshShapeError(
+            "make_mesh: found no devices, expected at least one. Write devices=jax.devices(), or "
+            "leave it out for those of all processes."
+        )
+    if repeated := [device for device, count in Counter(found).items() if count > 1]:
+        raise MeshShapeError(
+            f"make_mesh: found the devices {repeated} more than once, expected each once. Write "
+            f"devices=jax.devices()[:{len(found)}]."
+        )
+    return found
 
 
 def _completed(sizes: Mapping[str, int], devices: int) -> dict[str, int]:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import inspect
+import math
+import numbers
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -86,7 +88,7 @@ def initialize(
         local_device_ids: which devices of its machine belong to this process; None for all, but under
             a launcher that starts several processes on one machine, for the one of its local number.
         cluster_detection_method: a way for JAX to find the settings by itself, such as "k8s",
-            "gce_tpu" or "mpi4py". The processes do not meet beforehand then, so a missing one ends the
+            "gcetpu" or "mpi4py". The processes do not meet beforehand then, so a missing one ends the
             others with JAX's own message.
 
     Returns:
@@ -94,7 +96,8 @@ def initialize(
         was found.
 
     Raises:
-        DistributedSettingsError: settings are missing or malformed, or the processes disagree.
+        DistributedSettingsError: settings are missing or malformed, JAX finds none in the way that it
+            was told to, or the processes disagree.
         DistributedTimeoutError: other processes did not come in time.
         DistributedConnectionError: the port is taken, or another program answers there.
         DistributedStateError: it was called before, or JAX has used its devices already.
@@ -108,12 +111,16 @@ def initialize(
     options = _options(timeout, heartbeat_timeout, shutdown_timeout)
     started = time.monotonic()
     if cluster_detection_method is not None:
+        if coordinator_address is not None:
+            _settings.host_and_port(str(coordinator_address))
+        count = _settings.whole("num_processes", num_processes, 1)
+        number = _settings.whole("process_id", process_id, 0)
         _check_unused()
         _connect(
             timeout,
             coordinator_address=coordinator_address,
-            num_processes=num_processes,
-            process_id=process_id,
+            num_processes=count,
+            process_id=number,
             local_device_ids=local_device_ids,
             cluster_detection_method=cluster_detection_method,
             **options,
@@ -156,9 +163,9 @@ def _options(
         "shutdown_timeout": 1 if shutdown_timeout is None else shutdown_timeout,
     }
     for name, seconds in times.items():
-        if not seconds > 0:
+        if not _is_positive(seconds):
             raise DistributedSettingsError(
-                f"initialize: found {name}={seconds}, expected seconds, more than 0."
+                f"initialize: found {name}={seconds!r}, expected seconds, more than 0."
             )
     options = {"heartbeat_timeout_seconds": max(1, round(heartbeat_timeout))}
     if shutdown_timeout is not None:
@@ -170,6 +177,10 @@ def _options(
             )
         options[name] = max(1, round(shutdown_timeout))
     return options
+
+
+def _is_positive(seconds: Any) -> bool:
+    return isinstance(seconds, numbers.Real) and 0 < float(seconds) < math.inf
 
 
 def _check_unused() -> None:
@@ -200,9 +211,23 @@ def _connect(remaining: float, **options: Any) -> None:
         jax.distributed.initialize(
             initialization_timeout=max(_LEAST_SECONDS, round(remaining)), **options
         )
-    except (RuntimeError, ValueError) as error:
+    except ValueError as error:  # before it has tried to connect anything
+        raise DistributedSettingsError(_no_settings(error, options)) from error
+    except RuntimeError as error:
         address = options["coordinator_address"]
+        place = "" if address is None else f" at {address}"
         raise DistributedConnectionError(
-            f"initialize: JAX could not connect the processes at {address}: {error} Give all processes "
+            f"initialize: JAX could not connect the processes{place}: {error} Give all processes "
             "another port, and look at what the others say."
         ) from error
+
+
+def _no_settings(error: ValueError, options: Mapping[str, Any]) -> str:
+    method = options["cluster_detection_method"]
+    if method == "deactivate":
+        return f"initialize: JAX does not take the settings: {error}"
+    return (
+        f"initialize: found cluster_detection_method={method!r}, by which JAX found no settings: {error} "
+        "Write a way that JAX knows and that is in use here, such as 'k8s', 'slurm', 'ompi' or "
+        "'mpi4py', or give coordinator_address, num_processes and process_id in its place."
+    )

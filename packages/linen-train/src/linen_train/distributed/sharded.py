@@ -7,6 +7,7 @@ host, ever holds the whole of an array that is split. `abstract_sharded` stops b
 
 import contextlib
 import dataclasses
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -16,13 +17,16 @@ from jax.extend.core import ClosedJaxpr
 from jax.sharding import Mesh, NamedSharding
 
 from linen_core import logical_axis_rules
+from linen_core.errors import MeshAxisNotFoundError
 from linen_core.extend.staging import read_by
-from linen_train.distributed import _layout, _programs
-from linen_train.errors import InitShardingError
+from linen_train.distributed import _axes, _layout, _programs
+from linen_train.errors import DistributedArgumentError, InitShardingError, MeshAxisError
 
 __all__ = ["abstract_sharded", "init_sharded"]
 
-_Axes: TypeAlias = str | Sequence[str] | None
+_FsdpAxes: TypeAlias = str | Sequence[str] | None
+# The arguments of `init`: rngs, specs and kwargs.
+_Arguments: TypeAlias = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
 
 def init_sharded(
@@ -30,8 +34,8 @@ def init_sharded(
     rngs: Any,
     *specs: Any,
     mesh: Mesh,
-    rules: _layout.LogicalRules | None = None,
-    fsdp_axis: _Axes = None,
+    rules: _axes.LogicalRules | None = None,
+    fsdp_axis: _FsdpAxes = None,
     fsdp_min_size: int = 1024,
     create: Callable[[Any], Any] | None = None,
     **kwargs: Any,
@@ -66,7 +70,12 @@ def init_sharded(
     Raises:
         InitShardingError: a size is not divisible by the number of devices that split it, or a value
             depends on an argument that is a `ShapeDtypeStruct`.
-        MeshAxisNotFoundError: the mesh lacks an axis that a box, a rule or `fsdp_axis` names.
+        MeshAxisError: the mesh lacks an axis that boxes of variables lead to, or `fsdp_axis`; that
+            also says how to give `rules`, where there are none.
+        MeshAxisNotFoundError: the mesh lacks an axis that another array is constrained over.
+        DistributedArgumentError: the model has no `init`, the mesh is none, or another argument is
+            of another kind.
+        DuplicateMeshAxisError: a box, by the rules, splits two axes over the same mesh axis.
         PartitionRankError: a box has more names than its array has axes.
         LogicalAxisRulesError: the rules are no rules.
 
@@ -85,9 +94,10 @@ def init_sharded(
         >>> tuple(variables["params"]["kernel"].sharding.spec)
         (None, 'data')
     """
-    layout = _layout.Layout(mesh, rules, _axes(fsdp_axis), fsdp_min_size)
-    with _in_use(mesh, rules):
-        plan = _plan(model, rngs, specs, kwargs, layout, create)
+    layout = _checked_layout("init_sharded", model, create, mesh, rules, fsdp_axis, fsdp_min_size)
+    arguments = (rngs, specs, kwargs)
+    with _naming_variables("init_sharded", layout, model, arguments), _in_use(mesh, rules):
+        plan = _plan(model, arguments, layout, create)
         _check_specs(plan)
         return plan.treedef.unflatten(
             _programs.evaluate(plan.closed, plan.args, plan.shardings, mesh)
@@ -99,8 +109,8 @@ def abstract_sharded(
     rngs: Any,
     *specs: Any,
     mesh: Mesh,
-    rules: _layout.LogicalRules | None = None,
-    fsdp_axis: _Axes = None,
+    rules: _axes.LogicalRules | None = None,
+    fsdp_axis: _FsdpAxes = None,
     fsdp_min_size: int = 1024,
     create: Callable[[Any], Any] | None = None,
     **kwargs: Any,
@@ -125,7 +135,12 @@ def abstract_sharded(
 
     Raises:
         InitShardingError: a size is not divisible by the number of devices that split it.
-        MeshAxisNotFoundError: the mesh lacks an axis that a box, a rule or `fsdp_axis` names.
+        MeshAxisError: the mesh lacks an axis that boxes of variables lead to, or `fsdp_axis`; that
+            also says how to give `rules`, where there are none.
+        MeshAxisNotFoundError: the mesh lacks an axis that another array is constrained over.
+        DistributedArgumentError: the model has no `init`, the mesh is none, or another argument is
+            of another kind.
+        DuplicateMeshAxisError: a box, by the rules, splits two axes over the same mesh axis.
         PartitionRankError: a box has more names than its array has axes.
         LogicalAxisRulesError: the rules are no rules.
 
@@ -142,9 +157,12 @@ def abstract_sharded(
         >>> abstract_sharded(Scale(), jax.random.key(0), x, mesh=mesh)["params"]["scale"].shape
         (32,)
     """
-    layout = _layout.Layout(mesh, rules, _axes(fsdp_axis), fsdp_min_size)
-    with _in_use(mesh, rules):
-        plan = _plan(model, rngs, specs, kwargs, layout, create)
+    layout = _checked_layout(
+        "abstract_sharded", model, create, mesh, rules, fsdp_axis, fsdp_min_size
+    )
+    arguments = (rngs, specs, kwargs)
+    with _naming_variables("abstract_sharded", layout, model, arguments), _in_use(mesh, rules):
+        plan = _plan(model, arguments, layout, create)
     pairs = zip(plan.closed.jaxpr.outvars, plan.shardings, strict=True)
     return plan.treedef.unflatten(
         jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype, sharding=sharding)
@@ -173,25 +191,18 @@ class _Plan:
 
 def _plan(
     model: Any,
-    rngs: Any,
-    specs: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    arguments: _Arguments,
     layout: _layout.Layout,
     create: Callable[[Any], Any] | None,
 ) -> _Plan:
-    leaves, treedef = jax.tree_util.tree_flatten_with_path((rngs, specs, kwargs))
-    traced = [(path, leaf) for path, leaf in leaves if _is_traced(leaf)]
+    initialise, traced = _initialiser(model, arguments)
 
-    def initialise(*arrays: Any) -> tuple[Any, Any]:
-        # Arrays become arguments; what is none, such as train=True, stays what it is.
-        remaining = iter(arrays)
-        given = [next(remaining) if _is_traced(leaf) else leaf for _, leaf in leaves]
-        keys, arguments, keywords = treedef.unflatten(given)
-        variables = model.init(keys, *arguments, **keywords)
+    def make(*arrays: Any) -> tuple[Any, Any]:
+        variables = initialise(*arrays)
         return variables, None if create is None else create(variables)
 
     args = [leaf for _, leaf in traced]
-    closed, (variables, state) = jax.make_jaxpr(initialise, return_shape=True)(*args)
+    closed, (variables, state) = jax.make_jaxpr(make, return_shape=True)(*args)
     state_leaves, state_treedef = jax.tree.flatten(variables if create is None else state)
     outvars = closed.jaxpr.outvars
     needed = outvars if create is None else outvars[len(outvars) - len(state_leaves) :]
@@ -202,6 +213,22 @@ def _plan(
         _layout.shardings_of(variables if create is None else state, variables, layout),
         state_treedef,
     )
+
+
+def _initialiser(
+    model: Any, arguments: _Arguments
+) -> tuple[Callable[..., Any], list[tuple[Any, Any]]]:
+    """Return `init` as a function of the arrays among its arguments, and these arrays with paths."""
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(arguments)
+
+    def initialise(*arrays: Any) -> Any:
+        # Arrays become arguments; what is none, such as train=True, stays what it is.
+        remaining = iter(arrays)
+        given = [next(remaining) if _is_traced(leaf) else leaf for _, leaf in leaves]
+        rngs, specs, kwargs = treedef.unflatten(given)
+        return model.init(rngs, *specs, **kwargs)
+
+    return initialise, [(path, leaf) for path, leaf in leaves if _is_traced(leaf)]
 
 
 def _is_traced(leaf: Any) -> bool:
@@ -232,12 +259,60 @@ def _check_specs(plan: _Plan) -> None:
             )
 
 
-def _axes(axis: _Axes) -> tuple[str, ...]:
-    return () if axis is None else (axis,) if isinstance(axis, str) else tuple(axis)
+def _checked_layout(
+    call: str,
+    model: Any,
+    create: Any,
+    mesh: Mesh,
+    rules: _axes.LogicalRules | None,
+    fsdp_axis: _FsdpAxes,
+    fsdp_min_size: int,
+) -> _layout.Layout:
+    """Return how arrays are split; raise if an argument is of another kind."""
+    if not isinstance(mesh, Mesh):
+        raise DistributedArgumentError(_axes.no_mesh(call, mesh))
+    if not callable(getattr(model, "init", None)):
+        raise DistributedArgumentError(
+            f"{call}: found a model of type {type(model).__name__} without init, expected an object "
+            f"with init(rngs, ...). Write {call}(MyModule(...), jax.random.key(0), x, mesh=mesh)."
+        )
+    if create is not None and not callable(create):
+        raise DistributedArgumentError(
+            f"{call}: found create={create!r:.80}, expected a function from the variables to a "
+            "state. Write create=lambda variables: TrainState.create(...)."
+        )
+    if not isinstance(fsdp_min_size, numbers.Real):
+        raise DistributedArgumentError(
+            f"{call}: found fsdp_min_size={fsdp_min_size!r:.80}, expected how many numbers an array "
+            "has at least that is split. Write fsdp_min_size=1024."
+        )
+    axes = () if fsdp_axis is None else _axes.named_by(call, "fsdp_axis", fsdp_axis, mesh)
+    return _layout.Layout(mesh, rules, axes, fsdp_min_size)
 
 
 @contextlib.contextmanager
-def _in_use(mesh: Mesh, rules: _layout.LogicalRules | None) -> Iterator[None]:
+def _naming_variables(
+    call: str, layout: _layout.Layout, model: Any, arguments: _Arguments
+) -> Iterator[None]:
+    """Say of which variables an axis is that the mesh does not have."""
+    try:
+        yield
+    except MeshAxisNotFoundError as error:
+        # Its array has no path, and what `init` puts into a box has none yet. So `init` is traced
+        # again, where nothing is constrained.
+        initialise, traced = _initialiser(model, arguments)
+        variables = None
+        with contextlib.suppress(Exception), logical_axis_rules(()):
+            variables = jax.eval_shape(initialise, *(leaf for _, leaf in traced))
+        leaves = _layout.leaves_of(variables)
+        text = _axes.absent_text(call, leaves, layout.mesh, layout.rules)
+        if not text:  # a constraint in the model, where the traceback leads
+            raise
+        raise MeshAxisError(text) from error
+
+
+@contextlib.contextmanager
+def _in_use(mesh: Mesh, rules: _axes.LogicalRules | None) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.set_mesh(mesh))
         if rules is not None:
