@@ -317,6 +317,12 @@ def test_a_first_metric_that_is_nan_can_improve_here() -> None:
         assert stop.has_improved == improves
 
 
+def test_infinity_does_not_improve_on_infinity_here() -> None:
+    for library, improves in ((Ours, False), (Theirs, True)):
+        first = library.early_stopping.EarlyStopping(patience=9).update(float("inf"))
+        assert (first.has_improved, first.update(float("inf")).has_improved) == (True, improves)
+
+
 def test_an_empty_prefetch_loses_the_batches_in_flax_and_is_refused_here() -> None:
     assert list(Theirs.jax_utils.prefetch_to_device(iter([np.ones((DEVICES, 1))]), 0)) == []
     with pytest.raises(ValueError, match="size=0"):

@@ -18,7 +18,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from linen_train import lr_schedule
 from linen_train.common_utils import get_metrics, onehot, shard, shard_prng_key, stack_forest
 from linen_train.early_stopping import EarlyStopping
-from linen_train.errors import DataShapeError, EarlyStoppingModeError, PrefetchClosedError
+from linen_train.errors import (
+    DataShapeError,
+    EarlyStoppingMetricError,
+    EarlyStoppingModeError,
+    EarlyStoppingOptionError,
+    PrefetchClosedError,
+)
 from linen_train.orbax_utils import (
     is_multi_device_array,
     maybe_construct_transformations,
@@ -28,7 +34,7 @@ from linen_train.orbax_utils import (
 from linen_train.prefetch_iterator import PrefetchIterator
 from linen_train.serialization import from_bytes, to_bytes
 
-NAN = math.nan
+NAN, INF = math.nan, math.inf
 
 
 def on_devices(array: Any) -> jax.Array:
@@ -135,7 +141,13 @@ RUNS: dict[str, tuple[dict[str, Any], list[float], list[bool], bool, float]] = {
     "NaN first": ({"patience": 1}, [NAN, 2.0], [False, True], False, 2.0),
     "NaN first, max": ({"patience": 1, "mode": "max"}, [NAN, -2.0], [False, True], False, -2.0),
     "NaN later": ({"patience": 1}, [2.0, NAN, NAN], [True, False, False], True, 2.0),
-    "NaN alone": ({"patience": 1}, [NAN, NAN], [False, False], True, math.inf),
+    "NaN alone": ({"patience": 1}, [NAN, NAN], [False, False], True, NAN),
+    "NaN after infinity": ({"patience": 1, "mode": "max"}, [INF, NAN, 1.0], [True, False, False], True, INF),
+    "infinity first": ({"patience": 1}, [INF, INF, 1.0], [True, False, True], False, 1.0),
+    "infinity first, max": ({"patience": 2, "mode": "max"}, [INF, 1.0, 1.0], [True, False, False], False, INF),
+    "least first": ({"patience": 2}, [-INF, 1.0, 1.0], [True, False, False], False, -INF),
+    "least first, max": ({"patience": 2, "mode": "max"}, [-INF, -INF, 1.0], [True, False, True], False, 1.0),
+    "infinity after NaN, max": ({"patience": 2, "mode": "max"}, [NAN, INF, 1.0], [False, True, False], False, INF),
     "NaN as the best": ({"patience": 1, "best_metric": NAN}, [2.0], [True], False, 2.0),
     "stopped for good": ({}, [1.0, 2.0, 0.5], [True, False, True], True, 0.5),
 }  # fmt: skip
@@ -149,7 +161,8 @@ def test_early_stopping(name: str) -> None:
     for metric in metrics:
         stop = stop.update(metric)
         found.append(stop.has_improved)
-    assert (found, stop.should_stop, stop.best_metric) == (improvements, stops, best)
+    assert (found, stop.should_stop) == (improvements, stops)
+    np.testing.assert_equal(stop.best_metric, best)
     assert stop.reset() == EarlyStopping(**{**settings, "best_metric": math.inf})
 
 
@@ -167,6 +180,50 @@ def test_early_stopping_is_saved_with_its_counts() -> None:
 def test_another_mode_is_refused() -> None:
     with pytest.raises(EarlyStoppingModeError, match="found mode='least', expected 'min'"):
         EarlyStopping(mode="least")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"patience": -1}, {"min_delta": -0.5}, {"min_delta": NAN}, {"patience": np.int64(-1)}],
+    ids=str,
+)
+def test_settings_below_zero_are_refused(settings: Any) -> None:
+    ((name, value),) = settings.items()
+    with pytest.raises(EarlyStoppingOptionError) as caught:
+        EarlyStopping(**settings)
+    assert str(caught.value) == (
+        f"EarlyStopping: found {name}={value}, expected a number from 0. Write {name}=0 for the "
+        "strictest."
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "found"),
+    [
+        (None, "None"),
+        ("0.5", "'0.5'"),
+        (np.zeros(2), "array([0., 0.])"),
+        (jnp.zeros(2), "Array([0., 0.], dtype=float32)"),
+        (1j, "1j"),
+        (10**400, "1" + 79 * "0"),
+    ],
+    ids=["none", "text", "numpy", "jax", "complex", "huge"],
+)
+def test_a_metric_that_is_no_number_is_refused(metric: Any, found: str) -> None:
+    with pytest.raises(EarlyStoppingMetricError) as caught:
+        EarlyStopping().update(metric)
+    assert str(caught.value) == (
+        f"EarlyStopping.update: found {found}, expected a real number. Write "
+        "update(float(losses.mean()))."
+    )
+
+
+def test_early_stopping_goes_through_transformations() -> None:
+    stop = EarlyStopping(patience=3)
+    assert jax.tree.map(str, stop).patience == "3"
+    assert jax.jit(lambda held: held)(stop).patience == 3
+    with pytest.raises(jax.errors.ConcretizationTypeError):
+        jax.jit(lambda loss: stop.update(loss).best_metric)(1.0)
 
 
 # prefetch_iterator

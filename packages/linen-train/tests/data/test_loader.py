@@ -298,6 +298,15 @@ def test_a_position_beyond_the_end() -> None:
     assert list(batches) == []
 
 
+def test_numbers_of_numpy_give_positions_of_json() -> None:
+    four, two, seed = np.int64(4), np.int64(2), np.uint64(3)
+    batches = iter(ArrayLoader(ARRAYS, four, epochs=two, shuffle_seed=seed))  # type: ignore[arg-type]
+    next(batches)
+    state = batches.get_state()
+    assert json.loads(json.dumps(state)) == state
+    batches.set_state(state)
+
+
 def test_a_transform_without_a_return() -> None:
     loader = ArrayLoader(ARRAYS, 5, epochs=1, transform=lambda batch, generator: None)
     with pytest.raises(
@@ -379,19 +388,55 @@ def test_what_is_no_position(state: Any) -> None:
             "found shard_by_process together with shard_index=0 and shard_count=2, expected one or "
             "the other.",
         ),
-        (ARRAYS, 2.0, {}, "found batch_size=2.0, expected a whole number."),
-        (ARRAYS, 4, {"epochs": 1.5}, "found epochs=1.5, expected a whole number."),
-        (ARRAYS, 4, {"shuffle_seed": "3"}, "found shuffle_seed='3', expected a whole number."),
+        (
+            ARRAYS,
+            2.0,
+            {},
+            "found batch_size=2.0, expected a whole number. Write batch_size=128, say.",
+        ),
+        (
+            ARRAYS,
+            4,
+            {"epochs": 1.5},
+            "found epochs=1.5, expected a whole number. Write epochs=10, say.",
+        ),
+        (
+            ARRAYS,
+            4,
+            {"shuffle_seed": "3"},
+            "found shuffle_seed='3', expected a whole number. Write shuffle_seed=0, say.",
+        ),
+        (
+            ARRAYS,
+            4,
+            {"shuffle_seed": jax.random.key(0)},
+            "found shuffle_seed=Array((), dtype=key<fry>) overlaying:\n[0 0], expected a whole "
+            "number. Write shuffle_seed=0, say.",
+        ),
+        (
+            ARRAYS,
+            4,
+            {"shard_count": 1.0},
+            "found shard_count=1.0, expected a whole number. Write shard_count=1, say.",
+        ),
+        (
+            ARRAYS,
+            4,
+            {"transform": "flip"},
+            "found transform='flip', expected a function. Write transform=lambda batch, generator: "
+            "batch.",
+        ),
         (
             ARRAYS,
             4,
             {"shuffle_seed": jax.random.PRNGKey(0)},
-            "found shuffle_seed=Array([0, 0], dtype=uint32), expected a whole number.",
+            "found shuffle_seed=Array([0, 0], dtype=uint32), expected a whole number. Write "
+            "shuffle_seed=0, say.",
         ),
     ],
     ids=[
         *("remainder", "seed", "epochs", "index", "batch", "keep", "array", "name", "process"),
-        *("part", "part_of_epoch", "text", "key"),
+        *("part", "part_of_epoch", "text", "typed_key", "part_of_shards", "transform", "key"),
     ],
 )
 def test_options_that_make_no_sense(arrays: Any, batch_size: int, options: Any, text: str) -> None:
@@ -406,12 +451,26 @@ def test_options_that_make_no_sense(arrays: Any, batch_size: int, options: Any, 
         ({"a": np.zeros(3), "b": {"c": np.zeros(4)}}, 1, "found a: 3, b/c: 4, expected arrays of"),
         ({}, 1, "found no arrays, expected"),
         ({"a": np.zeros(2), "b": [1, 2]}, 1, "found 1 at b/0, .* write np.asarray"),
+        ({"a": np.zeros(3), "b": ["cat", "dog"]}, 1, "found 'cat' at b/0, .* write np.asarray"),
+        ({"a": np.zeros(3), "b": range(3)}, 1, r"found range\(0, 3\) at b, .* write np.asarray"),
+        ({"a": np.zeros(3), "b": {1, 2, 3}}, 1, "found {1, 2, 3} at b, .* write np.asarray"),
         (np.float32(1), 1, "found .* at arrays, expected an array whose first axis"),
         (np.zeros(3), 4, "found batch_size=4 for 3 examples, expected 1 to 3"),
         (np.zeros(3), 0, "found batch_size=0 for 3 examples"),
         (np.zeros(3), -1, "found batch_size=-1 for 3 examples"),
     ],
-    ids=["lengths", "nothing", "list", "scalar", "too_large", "zero", "negative"],
+    ids=[
+        "lengths",
+        "nothing",
+        "list",
+        "texts",
+        "range",
+        "set",
+        "scalar",
+        "too_large",
+        "zero",
+        "negative",
+    ],
 )
 def test_arrays_and_sizes_that_do_not_fit(arrays: Any, batch_size: int, text: str) -> None:
     with pytest.raises(DataShapeError, match=text):

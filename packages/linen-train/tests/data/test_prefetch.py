@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from linen_train.data import ArrayLoader, CheckpointableIterator, prefetch_to_device
+from linen_train.data import ArrayLoader, CheckpointableIterator, _transfer, prefetch_to_device
 from linen_train.errors import (
+    BatchShardingError,
+    DataLeafError,
     DataOptionError,
     DataPositionError,
     DataShapeError,
@@ -82,9 +84,17 @@ def test_an_error_comes_in_its_place_with_its_traceback() -> None:
     assert list(batches) == []
 
 
-def test_a_batch_that_cannot_be_transferred() -> None:
-    with pytest.raises(TypeError):
-        next(prefetch_to_device([{"x": object()}]))
+@pytest.mark.parametrize("sharding", [None, SingleDeviceSharding(jax.devices()[0])], ids=str)
+def test_a_batch_that_cannot_be_transferred(sharding: Any) -> None:
+    good, bad = {"x": np.zeros(1)}, {"x": np.zeros(1), "y": {"names": ["cat", "dog"]}}
+    batches = prefetch_to_device([good, bad], sharding=sharding)
+    next(batches)
+    with pytest.raises(DataLeafError) as caught:
+        next(batches)
+    assert str(caught.value) == (
+        "prefetch_to_device: in batch 1, counted from 0, found 'cat' at y/names/0, expected an array "
+        "of numbers. Leave it out where the batches are made."
+    )
 
 
 def test_onto_a_sharding() -> None:
@@ -105,10 +115,95 @@ def test_over_all_devices() -> None:
     np.testing.assert_array_equal(received["x"], batch["x"])
 
 
-def test_a_batch_that_cannot_be_split() -> None:
-    split = NamedSharding(jax.make_mesh((8,), ("data",)), PartitionSpec("data"))
-    with pytest.raises(ValueError, match=r"\(9,\)"):
-        next(prefetch_to_device([np.zeros(9)], sharding=split))
+SCALAR = (
+    "expected {} or more, for its sharding over {}. Give values that belong to no example to the "
+    "step as arguments of their own, or a sharding of their own: NamedSharding(mesh, PartitionSpec())."
+)
+INDIVISIBLE = (
+    "expected axis {} to be a multiple of {}, the number of parts that the devices of this process work "
+    "on over {}. {} the remainder where the batches are made."
+)
+OVER_DATA, OVER_BOTH = PartitionSpec("data"), PartitionSpec("data", "model")
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+@pytest.mark.parametrize(
+    ("batch", "spec", "text"),
+    [
+        (
+            {"x": np.zeros(8), "step": np.int32(3)},
+            OVER_DATA,
+            "step is a scalar, " + SCALAR.format("1 axis", "'data'"),
+        ),
+        (
+            (np.zeros(8), 3.0),
+            OVER_DATA,
+            "1 is a scalar, " + SCALAR.format("1 axis", "'data'"),
+        ),
+        (
+            {"x": np.zeros(8)},
+            OVER_BOTH,
+            "x has the shape (8,), " + SCALAR.format("2 axes", "'data', 'model'"),
+        ),
+        (
+            np.zeros(9),
+            OVER_DATA,
+            "the batch has the shape (9,), "
+            + INDIVISIBLE.format(0, 4, "'data'", "Write batch_size=12, or drop or pad"),
+        ),
+        (
+            {"x": np.zeros((4, 3))},
+            OVER_BOTH,
+            "x has the shape (4, 3), " + INDIVISIBLE.format(1, 2, "'model'", "Drop or pad"),
+        ),
+        (
+            {"x": np.zeros((6, 2))},
+            PartitionSpec(("data", "model")),
+            "x has the shape (6, 2), "
+            + INDIVISIBLE.format(0, 8, "'data', 'model'", "Write batch_size=8, or drop or pad"),
+        ),
+    ],
+    ids=["scalar", "number", "rank", "rows", "columns", "both"],
+)
+def test_a_batch_that_cannot_be_split(kind: Any, batch: Any, spec: Any, text: str) -> None:
+    mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind, kind))
+    good = np.zeros((8, 2))
+    batches = prefetch_to_device([good, batch, good], sharding=NamedSharding(mesh, spec))
+    next(batches)
+    with pytest.raises(BatchShardingError) as caught:
+        next(batches)
+    assert str(caught.value) == f"prefetch_to_device: in batch 1, counted from 0, {text}"
+    assert caught.value.__cause__ is not None
+    assert list(batches) == []
+
+
+def test_shardings_of_another_structure() -> None:
+    split = NamedSharding(jax.make_mesh((8,), ("data",)), OVER_DATA)
+    batch: Any = {"x": np.zeros(8), "y": (np.zeros(3), np.zeros(()))}
+    assert len(next(prefetch_to_device([batch], sharding={"x": split, "y": None}))) == 2
+    with pytest.raises(BatchShardingError) as caught:
+        next(prefetch_to_device([batch], sharding={"x": split, "z": split}))
+    assert str(caught.value) == (
+        "prefetch_to_device: in batch 0, counted from 0, found the structure "
+        "PyTreeDef({'x': *, 'y': (*, *)}), expected one that the shardings fit, of structure "
+        "PyTreeDef({'x': *, 'z': *}). Write one sharding for all arrays, or one for each."
+    )
+
+
+def test_an_error_that_is_not_of_the_batch_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def device_put(*_: Any) -> None:
+        raise ValueError("no such device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jax, "device_put", device_put)
+        batches = prefetch_to_device([{}])
+        with pytest.raises(ValueError, match=r"^no such device$"):
+            next(batches)
+
+
+def test_a_batch_that_fits_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_transfer, "_problems", None)
+    assert len(list(prefetch_to_device([np.zeros(1)] * 3))) == 3
 
 
 def test_closing_early_and_twice() -> None:
@@ -251,10 +346,13 @@ def test_an_iterator_without_a_position() -> None:
         batches.get_state()
 
 
-@pytest.mark.parametrize("size", [0, -1])
+@pytest.mark.parametrize("size", [0, -1, 2.0, "2"])
 def test_sizes(size: Any) -> None:
-    with pytest.raises(DataShapeError, match=f"found size={size}, expected at least 1 batch"):
+    with pytest.raises(DataShapeError) as caught:
         prefetch_to_device([], size)
+    assert str(caught.value) == (
+        f"prefetch_to_device: found size={size!r}, expected at least 1 batch. Write size=2."
+    )
 
 
 @pytest.mark.parametrize("sharding", [jax.sharding.PartitionSpec("data"), {"x": "data"}], ids=str)

@@ -28,6 +28,8 @@ NAN = float("nan")
         ([[-np.inf, 0], [0, -np.inf]], [1, 0], {}, 1.0),
         ([[[1, 0], [0, 1]], [[1, 0], [1, 0]]], [[0, 1], [1, 1]], {"mask": [True, False]}, 1.0),
         ([1, 0], 0, {}, 1.0),
+        ([[1, 0]] * 2, [1 << 32, -(1 << 63)], {}, 0.0),  # beyond 32 bits
+        ([[1, 0]] * 2, np.array([0, (1 << 63) + 2], np.uint64), {}, 1 / 2),
     ],
 )
 def test_one_batch(logits: Any, labels: Any, options: Any, expected: float) -> None:
@@ -78,7 +80,7 @@ def masked_accuracy(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Ac
             np.zeros((2, 3)),
             1,
             MetricValueError,
-            "Accuracy.from_logits: found labels of float32, expected integers. From one-hot labels "
+            "Accuracy.from_logits: found labels of float64, expected integers. From one-hot labels "
             "write labels.argmax(-1).",
         ),
         (
@@ -96,8 +98,23 @@ def masked_accuracy(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Ac
             MetricShapeError,
             "Accuracy.from_logits: found top_k=4 with 3 classes, expected 1 to 3.",
         ),
+        (
+            [["a", "b"]],
+            [0],
+            1,
+            MetricValueError,
+            "Accuracy.from_logits: found logits of <U1, expected real numbers, one for each class.",
+        ),
+        (
+            [[1.0], [1.0, 2.0]],
+            [0],
+            1,
+            MetricValueError,
+            "Accuracy.from_logits: found logits=[[1.0], [1.0, 2.0]], expected one array of real "
+            "numbers or booleans. Write np.concatenate(arrays) for several.",
+        ),
     ],
-    ids=["one_hot", "shape", "top_k"],
+    ids=["one_hot", "shape", "top_k", "text", "ragged"],
 )
 def test_batches_that_do_not_fit(
     logits: Any, labels: Any, top_k: int, error: type[Exception], text: str

@@ -1,11 +1,13 @@
 import math
+from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import pytest
 
-from linen_train.errors import MetricMergeError
+from linen_train.errors import MetricMergeError, MetricValueError
 from linen_train.metrics import Accuracy, Last, Mean, Metric, MetricCollection, Sum
 
 CLASSES: dict[str, type[Metric]] = {
@@ -112,3 +114,43 @@ def test_what_cannot_be_merged(mine: Metric, theirs: Metric, text: str) -> None:
     with pytest.raises(MetricMergeError) as caught:
         mine.merge(theirs)
     assert str(caught.value) == text
+
+
+WRONG: Any = MetricCollection({"mean": Mean.empty(), "l": 1.0})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("use", "method"),
+    [
+        (lambda: WRONG.compute(), "compute"),
+        (lambda: WRONG.merge(WRONG), "merge"),
+        (lambda: WRONG.reduce("data"), "reduce"),
+    ],
+    ids=["compute", "merge", "reduce"],
+)
+def test_what_is_no_metric(use: Callable[[], Any], method: str) -> None:
+    with pytest.raises(MetricValueError) as caught:
+        use()
+    before, _, after = str(caught.value).partition(" at 'l', ")
+    assert before.startswith(f"MetricCollection.{method}: found ")
+    assert before.endswith("1.0") or method == "merge"  # which is compiled: it sees a tracer
+    assert after == "expected a metric. Write MetricCollection({'l': Mean.from_batch(values)})."
+
+
+def test_what_is_no_class_of_metrics() -> None:
+    with pytest.raises(MetricValueError) as caught:
+        MetricCollection.empty({"l": 1.0})  # type: ignore[dict-item]
+    assert str(caught.value) == (
+        "MetricCollection.empty: found 1.0 at 'l', expected a class of metrics. Write "
+        "MetricCollection.empty({'l': Mean})."
+    )
+
+
+def test_computing_in_place() -> None:
+    collection = measured(jnp.array([1.0, 3.0]))
+    computed = jax.tree.map(
+        lambda metric: float(metric.compute()),
+        collection,
+        is_leaf=lambda node: isinstance(node, Metric) and node is not collection,
+    )
+    assert computed.metrics["loss"] == 2.0

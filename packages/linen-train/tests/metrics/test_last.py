@@ -1,11 +1,12 @@
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linen_train.errors import MetricShapeError
+from linen_train.errors import MetricShapeError, MetricValueError
 from linen_train.metrics import Last
 
 
@@ -32,5 +33,23 @@ def test_the_last_device_that_has_a_value(present: list[bool], expected: float) 
 
 
 def test_arrays() -> None:
-    with pytest.raises(MetricShapeError, match=r"found an array of shape \(2,\), expected a sca"):
+    with pytest.raises(MetricShapeError) as caught:
         Last.from_batch(np.zeros(2))
+    assert str(caught.value) == (
+        "Last.from_batch: found an array of shape (2,), expected a scalar. Write "
+        "Last.from_batch(values[-1])."
+    )
+
+
+@pytest.mark.parametrize(("value", "found"), [("a", "<U1"), (None, "object"), (1j, "complex128")])
+def test_what_is_no_number(value: Any, found: str) -> None:
+    with pytest.raises(MetricValueError) as caught:
+        Last.from_batch(value)
+    assert str(caught.value) == (
+        f"Last.from_batch: found value of {found}, expected real numbers or booleans."
+    )
+
+
+@pytest.mark.parametrize("value", [3_000_000_000, np.int64(3_000_000_000), 2**70, True, 0.1])
+def test_numbers(value: Any) -> None:
+    assert Last.from_batch(value).value == np.float32(value)

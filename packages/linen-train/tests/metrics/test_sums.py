@@ -110,8 +110,11 @@ def test_many_steps_do_not_drift() -> None:
 
 @pytest.mark.parametrize(
     "number",
-    [3_000_000_000, np.int64(3_000_000_000), np.uint64(3_000_000_000), np.int64(-(2**40))],
-    ids=["python", "int64", "uint64", "negative"],
+    [
+        *(3_000_000_000, np.int64(3_000_000_000), np.uint64(3_000_000_000), np.int64(-(2**40))),
+        *(np.uint64(2**33), np.uint64(2**64 - 1), -(2**63)),
+    ],
+    ids=["python", "int64", "uint64", "negative", "bit_33", "most", "least"],
 )
 def test_integers_of_64_bits_do_not_wrap_around(number: Any) -> None:
     assert float(Sum.from_batch(number).compute()) == np.float32(number)
@@ -121,6 +124,22 @@ def test_integers_of_64_bits_do_not_wrap_around(number: Any) -> None:
         assert float(Mean.from_batch(values).compute()) == np.float32(number)
         weighted = Mean.from_batch(one_and_two, weights=values)
         assert float(weighted.compute()) == pytest.approx(1.5)
+
+
+def test_a_number_beyond_64_bits() -> None:
+    assert float(Sum.from_batch(2**70).compute()) == 2.0**70
+    with pytest.raises(MetricValueError, match=r"found values=1000.*, expected one array"):
+        Sum.from_batch(10**400)
+
+
+def test_what_becomes_an_array_by_itself() -> None:
+    class Boxed:
+        def __jax_array__(self) -> jax.Array:
+            return jnp.arange(4.0)
+
+    values: Any = Boxed()
+    assert float(Sum.from_batch(values).compute()) == 6.0
+    assert float(jax.jit(lambda: Sum.from_batch(values).compute())()) == 6.0
 
 
 def test_counts_beyond_the_digits_of_float32() -> None:
@@ -232,8 +251,46 @@ def test_one_process_has_nothing_to_reduce() -> None:
             MetricValueError,
             "Mean.from_batch: found values of <U1, expected real numbers or booleans.",
         ),
+        (
+            [[1.0], [1.0, 2.0]],
+            {},
+            MetricValueError,
+            "Mean.from_batch: found values=[[1.0], [1.0, 2.0]], expected one array of real numbers "
+            "or booleans. Write np.concatenate(arrays) for several.",
+        ),
+        (
+            {"loss": jnp.zeros(())},
+            {},
+            MetricValueError,
+            "Mean.from_batch: found values={'loss': Array(0., dtype=float32)}, expected one array "
+            "of real numbers or booleans. Write np.concatenate(arrays) for several.",
+        ),
+        (
+            None,
+            {},
+            MetricValueError,
+            "Mean.from_batch: found values of object, expected real numbers or booleans.",
+        ),
+        (
+            np.zeros(2),
+            {"mask": ["a", "b"]},
+            MetricValueError,
+            "Mean.from_batch: found a mask of <U1, expected booleans. Write mask=mask > 0, or give "
+            "numbers as weights=.",
+        ),
     ],
-    ids=["weights", "mask", "mask_dtype", "complex", "complex_weights", "text"],
+    ids=[
+        "weights",
+        "mask",
+        "mask_dtype",
+        "complex",
+        "complex_weights",
+        "text",
+        "ragged",
+        "dict",
+        "none",
+        "text_mask",
+    ],
 )
 def test_batches_that_do_not_fit(
     values: Any, options: Any, error: type[Exception], text: str

@@ -35,13 +35,17 @@ def use(writer: MultiWriter, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [[Memory(), Memory()], "runs", print], ids=["list", "text", "function"]
+    "wrong",
+    [[Memory(), Memory()], "runs", print, Memory, None],
+    ids=["list", "text", "function", "class", "none"],
 )
 def test_what_is_no_writer(wrong: Any) -> None:
-    with pytest.raises(
-        WriterValueError, match=r"expected a writer\. Write MultiWriter\(one, other\)"
-    ):
+    with pytest.raises(WriterValueError) as caught:
         MultiWriter(Memory(), wrong)
+    assert str(caught.value) == (
+        f"MultiWriter: found {wrong!r:.80}, expected a writer. Write MultiWriter(a, b), each a writer of "
+        "its own."
+    )
 
 
 each_method = pytest.mark.parametrize("method", ["write", "flush", "close"])

@@ -15,13 +15,13 @@ def count_rows(arrays: Any) -> int:
     lengths: dict[str, int] = {}
     for keys, array in jax.tree_util.tree_leaves_with_path(arrays):
         path = jax.tree_util.keystr(keys, simple=True, separator="/") or "arrays"
-        try:
-            lengths[path] = len(array)
-        except TypeError as error:
+        length = _length(array)
+        if length is None:
             raise DataShapeError(
                 f"ArrayLoader: found {array!r:.80} at {path}, expected an array whose first axis counts "
                 "the examples. Lists are containers here: write np.asarray(values)."
-            ) from error
+            )
+        lengths[path] = length
     if len(set(lengths.values())) != 1:
         found = ", ".join(f"{path}: {length}" for path, length in lengths.items()) or "no arrays"
         raise DataShapeError(
@@ -29,6 +29,16 @@ def count_rows(arrays: Any) -> int:
             "examples."
         )
     return next(iter(lengths.values()))
+
+
+def _length(array: Any) -> int | None:
+    """Return the length of what can be indexed by an array of rows, None of anything else."""
+    if isinstance(array, str | bytes | range) or not hasattr(array, "__getitem__"):
+        return None
+    try:
+        return len(array)
+    except TypeError:  # no axes
+        return None
 
 
 def take_rows(array: Any, rows: np.ndarray) -> Any:

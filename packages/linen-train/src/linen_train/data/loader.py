@@ -13,6 +13,7 @@ disjoint, equally large, and together the batch that a single process would get.
 therefore one for all shards, and for any number of them.
 """
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -26,6 +27,11 @@ __all__ = ["ArrayBatches", "ArrayLoader", "Remainder", "Transform"]
 
 Remainder: TypeAlias = Literal["drop", "keep", "pad"]
 Transform: TypeAlias = Callable[[Any, np.random.Generator], Any]
+
+# What an error says to write where the option is no whole number.
+_EXAMPLES = {
+    "batch_size": 128, "epochs": 10, "shuffle_seed": 0, "shard_index": 0, "shard_count": 1
+}  # fmt: skip
 
 
 class ArrayLoader:
@@ -58,7 +64,8 @@ class ArrayLoader:
     Raises:
         DataShapeError: there are no arrays, or other things, they differ in length, or they do not
             fill one batch.
-        DataOptionError: options make no sense: a batch that cannot be cut into equal shards, say.
+        DataOptionError: options make no sense: a batch that cannot be cut into equal shards, say. Of
+            a `transform` that returns None, when the first batch is drawn.
 
     Example:
         >>> import numpy as np
@@ -106,28 +113,22 @@ class ArrayLoader:
                     "one or the other",
                 )
             shard_index, shard_count = jax.process_index(), jax.process_count()
-        _check_whole(
-            batch_size=batch_size,
-            epochs=0 if epochs is None else epochs,
-            shuffle_seed=0 if shuffle_seed is None else shuffle_seed,
-            shard_index=shard_index,
-            shard_count=shard_count,
-        )
         self.arrays = arrays
-        self.batch_size = batch_size
-        self.epochs = epochs
-        # As an int, it can be written as JSON.
-        self.shuffle_seed: int | None = None if shuffle_seed is None else int(shuffle_seed)
+        self.batch_size: int = _whole("batch_size", batch_size)
+        self.epochs: int | None = None if epochs is None else _whole("epochs", epochs)
+        self.shuffle_seed: int | None = (
+            None if shuffle_seed is None else _whole("shuffle_seed", shuffle_seed)
+        )
         self.remainder: Remainder = remainder
         self.mask_name = mask_name
         self.transform = transform
-        self.shard_index = shard_index
-        self.shard_count = shard_count
+        self.shard_index: int = _whole("shard_index", shard_index)
+        self.shard_count: int = _whole("shard_count", shard_count)
         self.examples: int = count_rows(arrays)
         self._check_options()
-        if batch_size < 1 or not self.batches_per_epoch:
+        if self.batch_size < 1 or not self.batches_per_epoch:
             raise DataShapeError(
-                f"ArrayLoader: found batch_size={batch_size} for {self.examples} examples, expected "
+                f"ArrayLoader: found batch_size={self.batch_size} for {self.examples} examples, expected "
                 f'1 to {self.examples}. With remainder="keep" or "pad" the last batch may lack some.'
             )
 
@@ -164,6 +165,11 @@ class ArrayLoader:
         seed, index, count = self.shuffle_seed, self.shard_index, self.shard_count
         if self.remainder not in ("drop", "keep", "pad"):
             raise _wrong_options(f"remainder={self.remainder!r}", '"drop", "keep" or "pad"')
+        if self.transform is not None and not callable(self.transform):
+            raise _wrong_options(
+                f"transform={self.transform!r:.80}",
+                "a function. Write transform=lambda batch, generator: batch",
+            )
         if self.epochs is not None and self.epochs < 0:
             raise _wrong_options(
                 f"epochs={self.epochs}", "a number from 0, or None to go on forever"
@@ -319,10 +325,14 @@ class ArrayBatches(Iterator[Any]):
         return self._order[1]
 
 
-def _check_whole(**options: Any) -> None:
-    for name, value in options.items():
-        if not isinstance(value, int | np.integer):
-            raise _wrong_options(f"{name}={value!r:.80}", "a whole number")
+def _whole(name: str, value: Any) -> int:
+    """Return a whole number as an int, which can be written as JSON."""
+    try:
+        return int(operator.index(value))
+    except TypeError as error:
+        raise _wrong_options(
+            f"{name}={value!r:.80}", f"a whole number. Write {name}={_EXAMPLES[name]}, say"
+        ) from error
 
 
 def _wrong_options(found: str, expected: str) -> DataOptionError:

@@ -22,6 +22,7 @@ from typing import Any, Generic, Self, TypeVar
 import jax
 import numpy as np
 
+from linen_train.data._transfer import transferred
 from linen_train.data.iterator import CheckpointableIterator, TellsPosition
 from linen_train.errors import (
     DataOptionError,
@@ -59,8 +60,10 @@ def prefetch_to_device(
         when it is not read to its end.
 
     Raises:
-        DataShapeError: `size` is less than 1.
+        DataShapeError: `size` is no whole number, or less than 1.
         DataOptionError: `sharding` holds something that is none.
+        BatchShardingError: where a batch would have come: `sharding` does not fit it.
+        DataLeafError: where a batch would have come: something in it is no array.
 
     Example:
         >>> import numpy as np
@@ -93,14 +96,16 @@ class Prefetcher(Iterator[_Batch]):
         sharding: where each array goes, as in `prefetch_to_device`.
 
     Raises:
-        DataShapeError: `size` is less than 1.
+        DataShapeError: `size` is no whole number, or less than 1.
         DataOptionError: `sharding` holds something that is none.
+        BatchShardingError: where a batch would have come: `sharding` does not fit it.
+        DataLeafError: where a batch would have come: something in it is no array.
     """
 
     def __init__(self, batches: Iterable[_Batch], size: int, *, sharding: Any = None) -> None:
-        if size < 1:
+        if not isinstance(size, int | np.integer) or size < 1:
             raise DataShapeError(
-                f"prefetch_to_device: found size={size}, expected at least 1 batch."
+                f"prefetch_to_device: found size={size!r:.80}, expected at least 1 batch. Write size=2."
             )
         for leaf in jax.tree.leaves(sharding):
             if not isinstance(leaf, jax.sharding.Sharding):
@@ -280,32 +285,12 @@ def _fill(source: Iterator[Any], buffer: _Buffer[tuple[Any, Any]], sharding: Any
     """Fill the buffer until the source ends, fails, or nobody wants more; the thread's body."""
     error: BaseException | None = None
     try:
-        for batch in source:
-            if not buffer.put((_put(_copied(batch), sharding), _state(source))):
+        for number, batch in enumerate(source):
+            if not buffer.put((transferred(batch, sharding, number), _state(source))):
                 return
     except BaseException as caught:
         error = caught
     buffer.end(error)
-
-
-def _put(batch: Any, sharding: Any) -> Any:
-    shardings = jax.tree.leaves(sharding)
-    if all(one.is_fully_addressable for one in shardings):
-        return jax.device_put(batch, sharding)
-    # The structure of the shardings may end above that of the batch.
-    return jax.tree.map(
-        lambda one, part: jax.tree.map(
-            lambda leaf: jax.make_array_from_process_local_data(one, np.asarray(leaf)), part
-        ),
-        sharding,
-        batch,
-    )
-
-
-def _copied(batch: Any) -> Any:
-    # The source may fill its arrays anew, while JAX still reads from them, or even keeps them as
-    # the memory of its own arrays (on CPU, whatever device_put is told about aliasing).
-    return jax.tree.map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, batch)
 
 
 def _state(source: Iterator[Any]) -> Any:

@@ -24,6 +24,7 @@ LinenError
 │  ├─ CheckpointSaveError (OSError)           a step could not be written
 │  └─ CheckpointClosedError (RuntimeError)    the checkpointer is closed
 ├─ DataError
+│  ├─ DataLeafError (TypeError)               a batch with something in it that is no array
 │  ├─ DataOptionError (ValueError)            options of a loader that make no sense together
 │  ├─ DataShapeError (ValueError)             arrays and batch size do not go together
 │  ├─ DataPositionError (ValueError)          a position that does not belong to the data
@@ -45,7 +46,9 @@ LinenError
 │  ├─ MeshAxisError (ValueError)              an axis that the mesh does not have
 │  ├─ BatchShardingError (ValueError)         a batch that cannot be split over the devices
 │  └─ InitShardingError (ValueError)          variables that cannot be made in parts
+├─ EarlyStoppingMetricError (TypeError)       a metric that is no number
 ├─ EarlyStoppingModeError (ValueError)        a mode other than "min" and "max"
+├─ EarlyStoppingOptionError (ValueError)      a patience or a min_delta less than 0
 ├─ ScanAxisError (ValueError)                 axes that scan_in_dim cannot loop over
 ├─ WriterError
 │  ├─ WriterClosedError (RuntimeError)        the writer is closed
@@ -89,6 +92,7 @@ from linen_train.errors._checkpoint import (
 )
 from linen_train.errors._data import (
     DataError,
+    DataLeafError,
     DataOptionError,
     DataPositionError,
     DataShapeError,
@@ -107,7 +111,9 @@ from linen_train.errors._distributed import (
     MeshShapeError,
 )
 from linen_train.errors._helpers import (
+    EarlyStoppingMetricError,
     EarlyStoppingModeError,
+    EarlyStoppingOptionError,
     ScanAxisError,
 )
 from linen_train.errors._loop import (
@@ -166,6 +172,7 @@ __all__ = [
     "CheckpointStepError",
     "CheckpointWarning",
     "DataError",
+    "DataLeafError",
     "DataOptionError",
     "DataPositionError",
     "DataShapeError",
@@ -176,7 +183,9 @@ __all__ = [
     "DistributedStateError",
     "DistributedTimeoutError",
     "DynamicScaleError",
+    "EarlyStoppingMetricError",
     "EarlyStoppingModeError",
+    "EarlyStoppingOptionError",
     "InitShardingError",
     "LoopArgumentError",
     "LoopDataError",

@@ -4,6 +4,7 @@ from linen_core.errors import LinenError
 
 __all__ = [
     "DataError",
+    "DataLeafError",
     "DataOptionError",
     "DataPositionError",
     "DataShapeError",
@@ -13,6 +14,10 @@ __all__ = [
 
 class DataError(LinenError):
     """Base of what can go wrong while feeding data."""
+
+
+class DataLeafError(DataError, TypeError):
+    """A batch holds something that no device takes: text, or an object."""
 
 
 class DataOptionError(DataError, ValueError):

@@ -2,11 +2,24 @@
 
 from linen_core.errors import LinenError
 
-__all__ = ["EarlyStoppingModeError", "ScanAxisError"]
+__all__ = [
+    "EarlyStoppingMetricError",
+    "EarlyStoppingModeError",
+    "EarlyStoppingOptionError",
+    "ScanAxisError",
+]
+
+
+class EarlyStoppingMetricError(LinenError, TypeError):
+    """A metric given to `EarlyStopping.update` is no real number."""
 
 
 class EarlyStoppingModeError(LinenError, ValueError):
     """The mode of `EarlyStopping` is neither "min" nor "max"."""
+
+
+class EarlyStoppingOptionError(LinenError, ValueError):
+    """The patience or the least gain of `EarlyStopping` is less than 0."""
 
 
 class ScanAxisError(LinenError, ValueError):

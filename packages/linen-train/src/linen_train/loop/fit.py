@@ -105,6 +105,8 @@ def fit(
     Raises:
         LoopArgumentError: arguments are out of range, without effect, or do not go together.
         DataOptionError: `sharding` is no sharding.
+        BatchShardingError: `sharding` does not fit a batch.
+        DataLeafError: a batch that is prefetched holds something that is no array.
         LoopDataError: the data cannot go on from the position that was saved.
         LoopMetricsError: metrics are no scalars, or one is missing, or a name stands for two things.
         LoopResumeError: there are steps in the checkpointer that the run would not go on from.

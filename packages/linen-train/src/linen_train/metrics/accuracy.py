@@ -1,15 +1,20 @@
 """The share of examples that are classified rightly."""
 
-from typing import Self
+from typing import Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from linen_train.errors import MetricShapeError, MetricValueError
+from linen_train.metrics._values import as_array
 from linen_train.metrics.sums import Mean
 
 __all__ = ["Accuracy"]
+
+_Array: TypeAlias = jax.Array | np.ndarray
+_REAL = (jnp.floating, jnp.integer, jnp.bool_)
 
 
 class Accuracy(Mean):
@@ -55,7 +60,7 @@ class Accuracy(Mean):
 
         Raises:
             MetricShapeError: the shapes do not fit, or there are less than `top_k` classes.
-            MetricValueError: labels are no integers, or a mask is not boolean.
+            MetricValueError: logits are no real numbers, labels no integers, or a mask is not boolean.
 
         Example:
             >>> import jax.numpy as jnp
@@ -65,10 +70,12 @@ class Accuracy(Mean):
             >>> float(accuracy.compute())
             0.0
         """
-        logits, labels = jnp.asarray(logits), jnp.asarray(labels)
-        _check(cls.__name__, logits, labels, top_k)
-        classes = jnp.arange(logits.shape[-1]).reshape((1,) * labels.ndim + (-1,))
-        labels = jnp.expand_dims(labels, -1)
+        where = f"{cls.__name__}.from_logits"
+        scores, targets = as_array("logits", logits, where), as_array("labels", labels, where)
+        _check(where, scores, targets, top_k)
+        logits = jnp.asarray(scores)
+        classes = jnp.arange(logits.shape[-1]).reshape((1,) * targets.ndim + (-1,))
+        labels = jnp.expand_dims(_without_wrapping(targets, logits.shape[-1]), -1)
         is_label = classes == labels
         own = jnp.sum(jnp.where(is_label, logits, 0), axis=-1, keepdims=True)
         ahead = jnp.sum((logits > own) | ((logits == own) & (classes < labels)), axis=-1)
@@ -76,20 +83,31 @@ class Accuracy(Mean):
         return cls.from_batch(valid & (ahead < top_k), weights=weights, mask=mask)
 
 
-def _check(metric: str, logits: jax.Array, labels: jax.Array, top_k: int) -> None:
+def _without_wrapping(labels: _Array, classes: int) -> jax.Array:
+    """Return labels as an array of JAX, where one of 64 bits could become another class."""
+    if isinstance(labels, np.ndarray) and labels.dtype.itemsize > 4:
+        labels = np.where((labels >= 0) & (labels < classes), labels, -1).astype(np.int32)
+    return jnp.asarray(labels)
+
+
+def _check(where: str, logits: _Array, labels: _Array, top_k: int) -> None:
+    if not any(jnp.issubdtype(logits.dtype, kind) for kind in _REAL):
+        raise MetricValueError(
+            f"{where}: found logits of {logits.dtype}, expected real numbers, one for each class."
+        )
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise MetricValueError(
-            f"{metric}.from_logits: found labels of {labels.dtype}, expected integers. From one-hot "
+            f"{where}: found labels of {labels.dtype}, expected integers. From one-hot "
             "labels write labels.argmax(-1)."
         )
     if logits.ndim < 1 or labels.shape != logits.shape[:-1]:
         raise MetricShapeError(
-            f"{metric}.from_logits: found logits of shape {logits.shape} and labels of shape "
+            f"{where}: found logits of shape {logits.shape} and labels of shape "
             f"{labels.shape}, expected labels of shape {logits.shape[:-1]}: one for each row of "
             "logits."
         )
     if not 1 <= top_k <= logits.shape[-1]:
         raise MetricShapeError(
-            f"{metric}.from_logits: found top_k={top_k} with {logits.shape[-1]} classes, expected 1 "
+            f"{where}: found top_k={top_k} with {logits.shape[-1]} classes, expected 1 "
             f"to {logits.shape[-1]}."
         )

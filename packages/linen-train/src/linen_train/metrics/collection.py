@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import jax
 
-from linen_train.errors import MetricMergeError
+from linen_train.errors import MetricMergeError, MetricValueError
 from linen_train.metrics.metric import Metric
 
 __all__ = ["MetricCollection"]
@@ -45,22 +45,35 @@ class MetricCollection(Metric):
         Returns:
             A collection of empty metrics, to begin a `jax.lax.scan` or a loop with.
 
+        Raises:
+            MetricValueError: one is no class of metrics.
+
         Example:
             >>> from linen_train.metrics import Mean, MetricCollection
             >>> MetricCollection.empty({"loss": Mean}).compute()
             {'loss': Array(nan, dtype=float32)}
         """
+        for name, metric in (metrics or {}).items():
+            if not (isinstance(metric, type) and issubclass(metric, Metric)):
+                raise MetricValueError(
+                    f"{cls.__name__}.empty: found {metric!r:.80} at {name!r}, expected a class of metrics. "
+                    f"Write {cls.__name__}.empty({{{name!r}: Mean}})."
+                )
         return cls({name: metric.empty() for name, metric in (metrics or {}).items()})
 
     def __getitem__(self, name: str) -> Metric:
         return self.metrics[name]
 
     def compute(self) -> dict[str, jax.Array]:
-        """Return the number of each metric by name."""
-        return {name: metric.compute() for name, metric in self.metrics.items()}
+        """Return the number of each metric by name.
+
+        Raises:
+            MetricValueError: one is no metric.
+        """
+        return {name: metric.compute() for name, metric in self._checked("compute").items()}
 
     def _merged(self, other: Any) -> Self:
-        mine, theirs = _classes(self), _classes(other)
+        mine, theirs = _classes(self._checked("merge")), _classes(other._checked("merge"))
         if mine != theirs:
             raise MetricMergeError(
                 f"{type(self).__name__}.merge: found {_differing(theirs, mine)}, expected "
@@ -71,12 +84,24 @@ class MetricCollection(Metric):
 
     def _reduced(self, axis_name: Hashable) -> Self:
         return self.replace(
-            metrics={name: metric._reduced(axis_name) for name, metric in self.metrics.items()}
+            metrics={
+                name: metric._reduced(axis_name) for name, metric in self._checked("reduce").items()
+            }
         )
 
+    def _checked(self, method: str) -> dict[str, Metric]:
+        # Not when it is made: JAX makes collections too, at every step, and of other things.
+        for name, metric in self.metrics.items():
+            if not isinstance(metric, Metric):
+                raise MetricValueError(
+                    f"{type(self).__name__}.{method}: found {metric!r:.80} at {name!r}, expected a metric. "
+                    f"Write {type(self).__name__}({{{name!r}: Mean.from_batch(values)}})."
+                )
+        return self.metrics
 
-def _classes(collection: MetricCollection) -> dict[str, type[Metric]]:
-    return {name: type(metric) for name, metric in collection.metrics.items()}
+
+def _classes(metrics: dict[str, Metric]) -> dict[str, type[Metric]]:
+    return {name: type(metric) for name, metric in metrics.items()}
 
 
 def _differing(classes: dict[str, type[Metric]], others: dict[str, type[Metric]]) -> str:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from linen_train.errors import MetricShapeError
+from linen_train.metrics._values import as_real
 from linen_train.metrics.metric import Metric
 
 __all__ = ["Last"]
@@ -44,18 +45,21 @@ class Last(Metric):
 
         Raises:
             MetricShapeError: it is no scalar.
+            MetricValueError: it is no real number.
 
         Example:
             >>> from linen_train.metrics import Last
             >>> float(Last.from_batch(2).compute())
             2.0
         """
-        if jnp.shape(value):
+        where = f"{cls.__name__}.from_batch"
+        array = as_real("value", value, where)
+        if array.shape:
             raise MetricShapeError(
-                f"{cls.__name__}.from_batch: found an array of shape {jnp.shape(value)}, expected "
-                "a scalar."
+                f"{where}: found an array of shape {array.shape}, expected a scalar. Write "
+                f"{cls.__name__}.from_batch(values[-1])."
             )
-        return cls(jnp.asarray(value, jnp.float32), jnp.ones((), jnp.bool_))
+        return cls(jnp.asarray(array, jnp.float32), jnp.ones((), jnp.bool_))
 
     def compute(self) -> jax.Array:
         """Return the last value, a float32 scalar; NaN when there is none."""

@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from linen_train.errors import MetricShapeError, MetricValueError
+from linen_train.metrics._values import as_array, as_real
 from linen_train.metrics.metric import Metric
 
 __all__ = ["Mean", "Sum"]
@@ -173,43 +173,27 @@ def weighted(
         >>> [array.tolist() for array in weighted([4.0, 5.0], None, [True, False], "Mean")]
         [[4.0, 0.0], [1, 0]]
     """
-    values = _real("values", values, metric)
+    where = f"{metric}.from_batch"
+    values = as_real("values", values, where)
     factors = jnp.ones(values.shape, jnp.int32)
     if weights is not None:
-        factors = _spread("weights", _real("weights", weights, metric), values, metric)
+        factors = _spread("weights", as_real("weights", weights, where), values, where)
     if mask is not None:
-        mask = jnp.asarray(mask)
+        mask = as_array("mask", mask, where)
         if mask.dtype != jnp.bool_:
             raise MetricValueError(
-                f"{metric}.from_batch: found a mask of {mask.dtype}, expected booleans. Write "
+                f"{where}: found a mask of {mask.dtype}, expected booleans. Write "
                 "mask=mask > 0, or give numbers as weights=."
             )
-        factors = jnp.where(_spread("mask", mask, values, metric), factors, 0)
+        factors = jnp.where(_spread("mask", jnp.asarray(mask), values, where), factors, 0)
     return jnp.where(factors == 0, 0, values) * factors, factors
 
 
-def _real(name: str, values: ArrayLike, metric: str) -> jax.Array:
-    on_device = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(values))
-    array = jnp.asarray(values) if on_device else np.asarray(values)
-    kind = array.dtype
-    if kind == jnp.bool_:
-        return jnp.asarray(array, jnp.int32)
-    # A sum of integers could wrap around, and integers of 64 bits do before, in an array of JAX.
-    if jnp.issubdtype(kind, jnp.integer):
-        return jnp.asarray(array.astype(jnp.float32))
-    if jnp.issubdtype(kind, jnp.floating):
-        array = jnp.asarray(array)
-        return array.astype(jnp.promote_types(array.dtype, jnp.float32))
-    raise MetricValueError(
-        f"{metric}.from_batch: found {name} of {kind}, expected real numbers or booleans."
-    )
-
-
-def _spread(name: str, array: jax.Array, values: jax.Array, metric: str) -> jax.Array:
+def _spread(name: str, array: jax.Array, values: jax.Array, where: str) -> jax.Array:
     """Repeat an array of the first axes over the others."""
     if array.shape != values.shape[: array.ndim]:
         raise MetricShapeError(
-            f"{metric}.from_batch: found {name} of shape {array.shape} for values of shape "
+            f"{where}: found {name} of shape {array.shape} for values of shape "
             f"{values.shape}, expected that shape, or that of its first axes."
         )
     tail = (1,) * (values.ndim - array.ndim)

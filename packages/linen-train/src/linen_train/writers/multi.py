@@ -35,10 +35,11 @@ class MultiWriter(Writer):
 
     def __init__(self, *writers: Writer) -> None:
         for writer in writers:
-            if not all(hasattr(writer, name) for name in ("write", "flush", "close")):
+            has_methods = all(hasattr(writer, name) for name in ("write", "flush", "close"))
+            if isinstance(writer, type) or not has_methods:
                 raise WriterValueError(
-                    f"MultiWriter: found {writer!r:.80}, expected a writer. Write MultiWriter(one, other), "
-                    "each a writer of its own."
+                    f"MultiWriter: found {writer!r:.80}, expected a writer. Write MultiWriter(a, b), each "
+                    "a writer of its own."
                 )
         self.writers = writers
 
