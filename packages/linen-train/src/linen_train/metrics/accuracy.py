@@ -86,7 +86,8 @@ class Accuracy(Mean):
 def _without_wrapping(labels: _Array, classes: int) -> jax.Array:
     """Return labels as an array of JAX, where one of 64 bits could become another class."""
     if isinstance(labels, np.ndarray) and labels.dtype.itemsize > 4:
-        labels = np.where((labels >= 0) & (labels < classes), labels, -1).astype(np.int32)
+        # `classes` is none of the classes, and there is no -1 among numbers without a sign.
+        labels = np.where((labels >= 0) & (labels < classes), labels, classes).astype(np.int32)
     return jnp.asarray(labels)
 
 
